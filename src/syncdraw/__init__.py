@@ -1,0 +1,1 @@
+"""Sync-DRAW: videos drawn from nothing, or from a caption."""
