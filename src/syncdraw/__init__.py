@@ -1,1 +1,23 @@
-"""Sync-DRAW: videos drawn from nothing, or from a caption."""
+"""Sync-DRAW: videos drawn from nothing, or from a caption.
+
+>>> model = syncdraw.load("mnist1-captions")
+>>> videos = model.generate(["digit 3 is moving left and right"], seed=0)  # [1, 10, 1, 64, 64] in [0, 1]
+>>> syncdraw.save_video(videos[0], "three.gif")
+"""
+
+from syncdraw.errors import UserError
+from syncdraw.media import read_video, save_video
+from syncdraw.model import Drawing, SyncDraw, SyncDrawConfig
+from syncdraw.pretrained import load, save, shipped_models
+
+__all__ = [
+    "Drawing",
+    "SyncDraw",
+    "SyncDrawConfig",
+    "UserError",
+    "load",
+    "read_video",
+    "save",
+    "save_video",
+    "shipped_models",
+]

@@ -1,0 +1,101 @@
+"""Decode throughput: clips a second with 1 and 2 workers, threads against processes, and reading the cache back.
+
+    python benchmarks/decode.py                  # on clips that it makes: like UCF-101's, 180 frames of 320 x 240
+    python benchmarks/decode.py --source CLIPS   # on a folder of your own
+
+@@
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import numpy as np
+
+from syncdraw.datasets.decode import content_hash, read_clips
+from syncdraw.datasets.prepared import ClipConfig, PreparedClips
+from syncdraw.datasets.preparing import prepare
+from syncdraw.datasets.sources import Source
+from syncdraw.datasets.video_folder import find_clips
+
+
+def make_clips(folder: Path, count: int) -> None:
+    """Moving textures: 180 frames of 320 x 240 at 25 frames a second, about 300 kB each as in UCF-101."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        coarse = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        with av.open(str(folder / f"clip {number:03d}.avi"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 320, 240, "yuv420p", 350_000
+            for step in range(180):
+                frame = av.VideoFrame.from_ndarray(np.roll(coarse, (step, 2 * step), (0, 1)), format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+
+
+def decode_whole(source: Source, config: ClipConfig) -> int:
+    """What a worker does with one file; the number of bytes that a process would have to send back."""
+    seed = (config.seed, int(content_hash(source.path), 16))
+    return sum(clip.video.nbytes for clip in read_clips(source, config, seed) if hasattr(clip, "video"))
+
+
+def best(function: Callable[[], object], repeats: int = 3) -> float:
+    """The shortest time of several, in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, help="a folder of clips; made if not given")
+    parser.add_argument("--count", type=int, default=48, help="how many to make")
+    arguments = parser.parse_args()
+    config = ClipConfig(frames=32, channels=3, height=64, width=64, fit="crop")
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        folder: Path = arguments.source or work / "clips"
+        if arguments.source is None:
+            folder.mkdir()
+            make_clips(folder, arguments.count)
+        sources = find_clips(folder)[0]
+        destination = work / "prepared"
+
+        def run(workers: int) -> None:
+            shutil.rmtree(destination, ignore_errors=True)
+            prepare("folder", sources, destination, config, read_clips, check=False, workers=workers, progress=False)
+
+        def run_processes(pool: ProcessPoolExecutor) -> None:
+            list(pool.map(partial(decode_whole, config=config), sources))
+
+        print(f"{len(sources)} clips, {config.frames} frames of {config.height} x {config.width} x {config.channels}")
+        for workers in (1, 2):
+            print(f"prepare, {workers} thread(s):        {len(sources) / best(lambda n=workers: run(n)):7.1f} clips/s")
+        for workers in (1, 2):
+            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+                run_processes(pool)  # start-up is not counted
+                seconds = best(lambda p=pool: run_processes(p))
+            print(f"decode only, {workers} process(es):  {len(sources) / seconds:7.1f} clips/s")
+        seconds = best(
+            lambda: prepare("folder", sources, destination, config, read_clips, check=False, workers=2, progress=False)
+        )
+        print(f"prepare again, unchanged:     {seconds * 1000:7.1f} ms")
+        clips = PreparedClips(destination)
+        indices = np.random.default_rng(0).integers(len(clips), size=100)
+        print(f"PreparedClips.take, batch 100:{100 / best(lambda: clips.take(indices)):9.0f} clips/s")
+
+
+if __name__ == "__main__":
+    main()

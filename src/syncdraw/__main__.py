@@ -1,0 +1,5 @@
+"""`python -m syncdraw` is `syncdraw`."""
+
+from syncdraw.cli import main
+
+main()

@@ -1,0 +1,267 @@
+"""The moving grid of Gaussian filters: where the model reads and writes (v2 sections 3.1.1 and 3.1.3).
+
+`FrameAttention` is Sync-DRAW's own: every frame has its window. `GlobalAttention` (one window for all frames) and
+`CuboidAttention` (one grid in space-time) are the paper's two comparisons. All three keep one contract, `Attention`,
+so the model is the same code with each of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+TAIL = 20.0
+"""Filters are cut to zero where the exponent is this far below its row's peak, exp(-20) = 2e-9: less than float32 keeps
+beside the peak. The true tails are denormal, and so are their products with small gradients; one matrix product with
+denormals ran 160 times slower (benchmarks/attention.py)."""
+
+
+def gaussian_filters(
+    centre: Float[Tensor, "*lead"],
+    stride: Float[Tensor, "*lead"],
+    variance: Float[Tensor, "*lead"],
+    grid_size: int,
+    length: int,
+) -> Float[Tensor, "*lead grid length"]:
+    """A bank of one-dimensional Gaussian filters along an axis of `length` pixels (eqs 1-4).
+
+    Row u is centred at mu_u = centre + (u - K/2 - 0.5) stride (eqs 1-2), in pixel coordinates 1..length; the paper
+    prints N for K there. exp(-(a - mu)^2 / 2 sigma^2) / Z over the pixels a (eqs 3-4) *is* a softmax, which stays exact
+    when the whole grid lies far outside the frame, where the literal form divides 0 by 0.
+
+    Args:
+        centre: of the grid, pixels. stride: between neighbouring filters, pixels. variance: sigma^2, pixels squared.
+
+    Returns:
+        Filters whose rows each sum to 1.
+    """
+    grid = torch.arange(1, grid_size + 1, device=centre.device, dtype=centre.dtype) - grid_size / 2 - 0.5
+    means = centre[..., None] + grid * stride[..., None]
+    precision = (0.5 / variance)[..., None].expand_as(means)
+    return _GaussianRows.apply(means, precision, length)  # type: ignore[no-untyped-call]
+
+
+class _GaussianRows(torch.autograd.Function):
+    """softmax over a = 1..length of -precision (a - mean)^2, with its gradient written out.
+
+    The gradient of a softmax row sums to zero, so that both derivatives come from the row's first two moments, and no
+    array of the filters' size is kept beside the filters: a third off the whole training step against autograd.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, means: Tensor, precision: Tensor, length: int) -> Tensor:
+        pixels = torch.arange(1, length + 1, device=means.device, dtype=means.dtype)
+        exponents = (pixels - means[..., None]).square_().mul_(-precision[..., None])
+        exponents -= exponents.amax(dim=-1, keepdim=True)
+        filters = functional.threshold(exponents, -TAIL, float("-inf"), inplace=True).softmax(dim=-1)
+        ctx.save_for_backward(means, precision, filters)
+        return filters
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        means, precision, filters = ctx.saved_tensors
+        weighted = gradient * filters
+        exponents = weighted - filters * weighted.sum(dim=-1, keepdim=True)
+        length = filters.shape[-1]
+        middle = (length + 1) / 2  # moments about the middle of the axis lose the fewest digits
+        pixels = torch.arange(1, length + 1, device=means.device, dtype=means.dtype) - middle
+        first, second = (exponents @ torch.stack([pixels, pixels.square()], dim=1)).unbind(-1)
+        return 2 * precision * first, 2 * (means - middle) * first - second, None
+
+
+class Window(NamedTuple):
+    """Where a grid lies, `[batch, window]` each in pixels (rows and columns are counted from 1), and its filters."""
+
+    row_centre: Tensor
+    column_centre: Tensor
+    stride: Tensor
+    variance: Tensor
+    intensity: Tensor
+    row_filters: Tensor
+    """F_p `[batch, window, 1, K, height]`"""
+    column_filters: Tensor
+    """F_q `[batch, window, 1, K, width]`"""
+    time_filters: Tensor | None = None
+    """F_Z `[batch, K, frame]` of a window in space-time."""
+
+
+class Attention(Protocol):
+    """What the model needs of an attention: three sizes, and three functions."""
+
+    parameter_size: int
+    """How many numbers `window` takes from the linear layer."""
+    patch_size: int
+    """How many numbers `read` gives and `write` takes."""
+    window_start: Tensor
+    """Bias of the linear layer: the window before anything is learned."""
+
+    def window(self, parameters: Tensor) -> Window: ...
+    def read(self, videos: Tensor, window: Window) -> Tensor: ...
+    def write(self, patch: Tensor, window: Window) -> Tensor: ...
+
+
+def _positive(logarithm: Tensor, limit: float) -> Tensor:
+    """exp, of a value kept to +-limit: sigma, delta and beta come from their logarithm (v2 footnote 2)."""
+    return logarithm.clamp(-limit, limit).exp()
+
+
+class FrameAttention(nn.Module):
+    """A K x K window on each frame, all frames at once (eqs 1-5 and 9).
+
+    Args:
+        frames, channels, height, width: shape of the video. Filters are shared by the channels.
+        grid_size: K.
+        shared_content: writing takes one patch for all frames, and each frame only places it (ours; the paper's
+            network paints each frame's own patch).
+        smooth_start: filters begin half a stride wide, so that the grid sees and paints without gaps (ours; at the
+            paper's start, sigma = 1 pixel under a stride of (max(A, B) - 1) / (K - 1), it aliases).
+    """
+
+    numbers_per_window = 5
+    window_start: Tensor
+
+    def __init__(
+        self,
+        frames: int,
+        channels: int,
+        height: int,
+        width: int,
+        grid_size: int,
+        *,
+        shared_content: bool = False,
+        smooth_start: bool = False,
+    ) -> None:
+        super().__init__()
+        self.frames, self.channels, self.height, self.width = frames, channels, height, width
+        self.grid_size = grid_size
+        self.shared_content = shared_content
+        # A grid of one filter has no stride.
+        self.largest_stride = (max(height, width) - 1) / max(grid_size - 1, 1)
+        self.windows = self._count_windows()
+        self.parameter_size = self.windows * self.numbers_per_window
+        self.patch_size = (1 if shared_content else frames) * channels * grid_size**2
+        start = self._first_window(smooth_start).expand(self.windows, -1).flatten()
+        self.register_buffer("window_start", start, persistent=False)
+
+    def _count_windows(self) -> int:
+        return self.frames
+
+    def _first_window(self, smooth: bool) -> Tensor:
+        log_variance = 2 * math.log(self.largest_stride / 2) if smooth and self.grid_size > 1 else 0.0
+        return torch.tensor([0.0, 0.0, log_variance, 0.0, 0.0])
+
+    def window(self, parameters: Float[Tensor, "batch numbers"]) -> Window:
+        """The windows that the linear layer asks for: g~_p, g~_q, log sigma^2, log delta~, log beta for each.
+
+        The limits are far outside anything useful (50 frames off the frame; filters of 0.0001 to 8,000 pixels); they
+        only keep a diverging run from producing NaN.
+        """
+        # Pixel coordinates need float32 also where autocast would make them bfloat16.
+        numbers = parameters.float().unflatten(1, (self.windows, self.numbers_per_window))
+        row, column, log_variance, log_stride, log_intensity = numbers.unbind(-1)[:5]
+        row_centre = (self.height + 1) / 2 * (row.clamp(-100, 100) + 1)
+        column_centre = (self.width + 1) / 2 * (column.clamp(-100, 100) + 1)
+        stride = self.largest_stride * _positive(log_stride, 9)  # the paper prints N - 1 for K - 1
+        variance = _positive(log_variance, 18)
+        return Window(
+            row_centre,
+            column_centre,
+            stride,
+            variance,
+            intensity=_positive(log_intensity, 9),
+            row_filters=gaussian_filters(row_centre, stride, variance, self.grid_size, self.height).unsqueeze(2),
+            column_filters=gaussian_filters(column_centre, stride, variance, self.grid_size, self.width).unsqueeze(2),
+        )
+
+    def read(
+        self, videos: Float[Tensor, "batch frame channel height width"], window: Window
+    ) -> Float[Tensor, "batch patch"]:
+        """beta F_p x F_q^T for every frame (eq 5), flattened."""
+        patch = window.row_filters @ videos @ window.column_filters.mT
+        return (window.intensity[..., None, None, None] * patch).flatten(1)
+
+    def write(
+        self, patch: Float[Tensor, "batch patch"], window: Window
+    ) -> Float[Tensor, "batch frame channel height width"]:
+        """1/beta F_p^T w F_q for every frame (eq 9)."""
+        content = patch.unflatten(1, (-1, self.channels, self.grid_size, self.grid_size))
+        content = content / window.intensity[..., None, None, None]
+        return window.row_filters.mT @ (content @ window.column_filters)
+
+
+class GlobalAttention(FrameAttention):
+    """One window, the same on every frame (v2 section 4.6.1, "Global").
+
+    The paper gives this comparison one clause, "both the spatial and temporal relationships to be learned at the
+    global level". We read it as eqs 1-5 and 9 with g, delta, sigma and beta that do not depend on the frame i. What is
+    read and written remains one patch a frame.
+    """
+
+    def _count_windows(self) -> int:
+        return 1
+
+    def window(self, parameters: Float[Tensor, "batch numbers"]) -> Window:
+        """One window, repeated for every frame."""
+        single = super().window(parameters)
+        row, column, stride, variance, intensity = (value.expand(-1, self.frames) for value in single[:5])
+        return Window(row, column, stride, variance, intensity, single.row_filters, single.column_filters)
+
+
+class CuboidAttention(FrameAttention):
+    """A K x K x K grid in space-time (v2 section 4.1, "Baseline").
+
+    With a third filter bank F_Z of size K x N, Gaussian over the frames, one window reads
+    read(X)[w, u, v] = beta sum_{i, a, b} F_Z[w, i] F_p[u, a] F_q[v, b] X[i, a, b]
+    and writes 1/beta times the same sum transposed. F_Z has its own centre, stride (in units of
+    (N - 1) / (K - 1) frames) and variance, since frames and pixels have no common unit.
+    """
+
+    numbers_per_window = 8
+
+    def __init__(
+        self, frames: int, channels: int, height: int, width: int, grid_size: int, *, smooth_start: bool = False
+    ) -> None:
+        super().__init__(frames, channels, height, width, grid_size, smooth_start=smooth_start)
+        self.patch_size = channels * grid_size**3
+        self.largest_time_stride = (frames - 1) / max(grid_size - 1, 1)
+
+    def _count_windows(self) -> int:
+        return 1
+
+    def _first_window(self, smooth: bool) -> Tensor:
+        return torch.cat([super()._first_window(smooth), torch.zeros(3)])
+
+    def window(self, parameters: Float[Tensor, "batch numbers"]) -> Window:
+        """One window in space-time."""
+        time, log_variance, log_stride = parameters.float().unbind(-1)[5:]
+        bank = gaussian_filters(
+            (self.frames + 1) / 2 * (time.clamp(-100, 100) + 1),
+            self.largest_time_stride * _positive(log_stride, 9),
+            _positive(log_variance, 18),
+            self.grid_size,
+            self.frames,
+        )
+        return super().window(parameters)._replace(time_filters=bank)
+
+    def read(
+        self, videos: Float[Tensor, "batch frame channel height width"], window: Window
+    ) -> Float[Tensor, "batch patch"]:
+        """The K x K x K patch of the whole video, flattened."""
+        planes = window.row_filters @ videos @ window.column_filters.mT
+        patch = torch.einsum("bwn,bncuv->bwcuv", window.time_filters, planes)
+        return window.intensity * patch.flatten(1)
+
+    def write(
+        self, patch: Float[Tensor, "batch patch"], window: Window
+    ) -> Float[Tensor, "batch frame channel height width"]:
+        """The K x K x K patch, spread over space-time."""
+        content = (patch / window.intensity).unflatten(
+            1, (self.grid_size, self.channels, self.grid_size, self.grid_size)
+        )
+        planes = torch.einsum("bwn,bwcuv->bncuv", window.time_filters, content)
+        return window.row_filters.mT @ (planes @ window.column_filters)

@@ -1,0 +1,360 @@
+"""Bouncing MNIST: glyphs that move left and right or up and down (v2, sections 4.2, 4.3 and 4.5).
+
+Clip number i is a pure function of the seed, the split and i. So a data set needs no storage, the fixed training set is
+simply the first 12,000 clips, an endless one goes on counting, and a resumed run sees the clips it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from syncdraw.datasets.clips import Clips
+from syncdraw.datasets.idx import GLYPH_SIZE, read_glyphs
+from syncdraw.errors import UserError
+
+Split = Literal["train", "validation", "test"]
+Combinations = Literal["all", "seen", "unseen"]
+Wording = Literal["v2", "v1"]
+Combination = tuple[tuple[int, int], ...]
+"""What a caption says: a (label, motion) for each glyph."""
+
+MOTIONS = ("left and right", "up and down")
+"""The paper's two motions; elsewhere a motion is an index into this tuple."""
+
+HELD_OUT_CLIPS = {"validation": 1_000, "test": 10_000}
+"""The number of clips in the splits that are not trained on; `BouncingMNISTConfig.clips` sets the training split's."""
+
+_SPLITS: tuple[Split, ...] = get_args(Split)
+MNIST_FOLDER = Path(__file__).parent / "mnist"
+
+
+# --- What the captions say -------------------------------------------------------------------------------------------
+
+
+def all_combinations(digits: int) -> list[Combination]:
+    """All combinations of digits and motions, each once: 20 for one digit, 210 for two (order does not count)."""
+    states = [(label, motion) for label in range(10) for motion in range(len(MOTIONS))]
+    return list(combinations_with_replacement(states, digits))
+
+
+def unseen_combinations(digits: int) -> list[Combination]:
+    """The combinations that the hard split keeps for testing (v2, section 4.5): 10 for one digit, 42 of 210 for two.
+
+    One digit: even digits train moving left and right, odd digits up and down; the other motion is for testing.
+    Two digits: number the 20 states of one digit (2 x label + motion); a pair whose numbers sum to a multiple of 5 is
+    for testing. The sum does not know the order of the pair, and each state meets 4 of its 20 partners at test time
+    only, so all states, and all digits, are trained equally often.
+
+    Raises:
+        UserError: for more than two digits, where the paper defines no split.
+    """
+    if digits not in (1, 2):
+        raise UserError(f"the split into seen and unseen captions is defined for 1 or 2 digits, not {digits!r}")
+    return [combination for combination in all_combinations(digits) if _is_unseen(combination)]
+
+
+def seen_combinations(digits: int) -> list[Combination]:
+    """The combinations that the hard split trains on: all others than `unseen_combinations`.
+
+    Raises:
+        UserError: for more than two digits, where the paper defines no split.
+    """
+    unseen = set(unseen_combinations(digits))
+    return [combination for combination in all_combinations(digits) if combination not in unseen]
+
+
+def _is_unseen(combination: Combination) -> bool:
+    if len(combination) == 1:
+        ((label, motion),) = combination
+        return label % 2 != motion
+    return sum(2 * label + motion for label, motion in combination) % 5 == 0
+
+
+def caption(labels: Sequence[int], motions: Sequence[int], wording: Wording = "v2") -> str:
+    """The sentence for a clip: one label and one motion (an index into `MOTIONS`) for each of its glyphs.
+
+    v2: 'digit 0 is moving up and down and digit 1 is moving left and right' (section 4.5.2).
+    v1: 'The digit 0 is moving up and down, and digit 1 is moving left and right'.
+    """
+    clauses = [f"digit {label} is moving {MOTIONS[motion]}" for label, motion in zip(labels, motions, strict=True)]
+    return " and ".join(clauses) if wording == "v2" else "The " + ", and ".join(clauses)
+
+
+_WORDS = ("the", "digit", "is", "moving", "left", "and", "right", "up", "down")
+_NUMBER = "0|[1-9][0-9]{0,5}"
+_CLAUSE = rf"(?:the )?digit ({_NUMBER}) is moving ({'|'.join(MOTIONS)})"
+
+
+def parse_caption(text: str) -> Combination:
+    """The (label, motion) of each glyph that a caption names, in its order.
+
+    Both papers' wordings are understood, for any number of glyphs, in upper or lower case, with extra blanks and with
+    or without commas and a full stop.
+
+    Raises:
+        UserError: a word is unknown, or the words do not form such a sentence.
+    """
+    words = text.lower().replace(",", " ").strip().removesuffix(".").split()
+    for word in words:
+        if word not in _WORDS and not re.fullmatch(_NUMBER, word):
+            vocabulary = ", ".join(_WORDS)
+            raise UserError(f"the caption {text!r} has the unknown word {word!r}; known are {vocabulary} and a number")
+    sentence = " ".join(words)
+    if not re.fullmatch(rf"{_CLAUSE}(?: and {_CLAUSE})*", sentence):
+        raise UserError(
+            f"the caption {text!r} is not understood, where one like '{caption([0], [0])}' "
+            f"or '{caption([0, 1], [1, 0])}' would be"
+        )
+    return tuple((int(label), MOTIONS.index(motion)) for label, motion in re.findall(_CLAUSE, sentence))
+
+
+# --- The clips -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BouncingMNISTConfig:
+    """The settings of Bouncing MNIST; the defaults are the paper's (v2, section 4.2).
+
+    Attributes:
+        digits: glyphs in each clip.
+        frames: frames in each clip.
+        height: pixels, more than the 28 of a glyph.
+        width: pixels, more than the 28 of a glyph.
+        channels: 1 (grey) or 3 (the grey repeated).
+        speed: pixels a frame. The papers name none; their released scripts move 0.2 of the free 36 pixels.
+        clips: clips in the training split; 0 for an endless one.
+        combinations: which digits and motions occur: all, or those on one side of the hard split (v2, section 4.5).
+        wording: the captions' wording, v1's or v2's.
+        glyphs: a folder with idx files of other 28 x 28 glyphs, named as MNIST's or EMNIST's; None for MNIST.
+        seed: another seed gives other clips. The hard split does not depend on it.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+
+    digits: int = 1
+    frames: int = 10
+    height: int = 64
+    width: int = 64
+    channels: int = 1
+    speed: float = 7.2
+    clips: int = 12_000
+    combinations: Combinations = "all"
+    wording: Wording = "v2"
+    glyphs: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        minima = {"digits": 1, "frames": 1, "height": GLYPH_SIZE + 1, "width": GLYPH_SIZE + 1, "clips": 0, "seed": 0}
+        for name, minimum in minima.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not minimum <= value < 2**63:
+                raise UserError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
+        if not isinstance(self.speed, (int, float)) or not 0 < self.speed < math.inf:
+            raise UserError(f"speed must be a number of pixels above 0, not {self.speed!r}")
+        for name, allowed in (
+            ("channels", (1, 3)),
+            ("combinations", get_args(Combinations)),
+            ("wording", get_args(Wording)),
+        ):
+            if getattr(self, name) not in allowed:
+                choices = " or ".join(map(str, allowed))
+                raise UserError(f"{name} must be {choices}, not {getattr(self, name)!r}")
+        if self.combinations != "all" and self.digits > 2:
+            raise UserError(f"combinations must be all where digits is {self.digits}: the hard split ends at 2 digits")
+
+
+@dataclass(frozen=True)
+class BouncingClips(Clips):
+    """Clips of bouncing glyphs, with everything that was drawn.
+
+    Attributes:
+        labels: int64 `[batch, glyph]`.
+        motions: int64 `[batch, glyph]`, an index into `MOTIONS`.
+        positions: int64 `[batch, glyph, frame, 2]`: row and column, in pixels, of the glyph's top left corner.
+    """
+
+    labels: NDArray[np.int64]
+    motions: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+
+class BouncingMNIST:
+    """A split of Bouncing MNIST: glyphs, their labels and their motions drawn independently of each other.
+
+    Each glyph starts anywhere in the frame, in either direction, and is reflected at the borders. Where glyphs overlap
+    their intensities are added, and clipped at full white (v2, section 4.3).
+
+    The test split draws MNIST's test digits, the validation split the last twelfth (5,000) of its training digits, the
+    training split the others, so no glyph occurs in two splits.
+
+    Raises:
+        UserError: a glyph file is missing or bad, the split is unknown, or the hard split is asked of glyphs whose
+            labels are not 0 to 9.
+    """
+
+    def __init__(self, config: BouncingMNISTConfig, split: Split = "train") -> None:
+        if split not in _SPLITS:
+            raise UserError(f"split must be {', '.join(_SPLITS)}, not {split!r}")
+        self.config = config
+        self.split = split
+        self._glyphs = _load_glyphs(MNIST_FOLDER if config.glyphs is None else Path(config.glyphs), split)
+        self._choices: NDArray[np.int64] | None = None
+        if config.combinations != "all":
+            if self._glyphs.classes.tolist() != list(range(10)):
+                raise UserError(f"combinations must be all for the glyphs in {config.glyphs}: their labels are not 0-9")
+            chosen = (seen_combinations if config.combinations == "seen" else unseen_combinations)(config.digits)
+            # In both orders, so that a draw is one of independent labels and motions, conditioned on the split.
+            ordered = sorted({order for combination in chosen for order in (combination, combination[::-1])})
+            self._choices = np.array(ordered, np.int64)
+
+    def __len__(self) -> int:
+        """The number of clips; 0 for an endless training split."""
+        return HELD_OUT_CLIPS.get(self.split, self.config.clips)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """`(frames, channels, height, width)` of every clip."""
+        return self.config.frames, self.config.channels, self.config.height, self.config.width
+
+    def take(self, indices: NDArray[np.int64]) -> BouncingClips:
+        """The clips with these numbers, in this order.
+
+        Raises:
+            IndexError: a number is negative, or not below the length of a split that has an end.
+        """
+        config = self.config
+        indices = np.asarray(indices, np.int64)
+        if indices.size and (indices.min() < 0 or (len(self) and indices.max() >= len(self))):
+            raise IndexError(f"clip numbers must lie in 0 to {len(self) - 1 if len(self) else 'infinity'}")
+
+        labels, motions, glyphs = self._draw_glyphs(indices)
+        positions = self._draw_positions(indices, motions)
+        videos = np.zeros((len(indices), config.frames, config.height, config.width), np.uint8)
+        # The window of a clip and frame that begins at a row and column; writing into it draws on the video.
+        windows = sliding_window_view(videos, (GLYPH_SIZE, GLYPH_SIZE), axis=(2, 3), writeable=True)
+        clip, frame = np.ogrid[: len(indices), : config.frames]
+        for digit in range(config.digits):
+            where = (clip, frame, positions[:, digit, :, 0], positions[:, digit, :, 1])
+            image = self._glyphs.images[glyphs[:, digit], None]
+            windows[where] = image if digit == 0 else np.minimum(windows[where], 255 - image) + image  # sum and clip
+        videos = videos[:, :, None]
+        return BouncingClips(
+            videos=videos if config.channels == 1 else videos.repeat(config.channels, axis=2),
+            captions=[
+                caption(label, motion, config.wording)
+                for label, motion in zip(labels.tolist(), motions.tolist(), strict=True)
+            ],
+            labels=labels,
+            motions=motions,
+            positions=positions,
+        )
+
+    def _draw_glyphs(
+        self, indices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Labels, motions and numbers of the glyphs, `[batch, glyph]` each."""
+        digits, source = self.config.digits, self._glyphs
+        if self._choices is None:
+            classes = (self._uniform(indices, "label") * len(source.classes)).astype(np.int64)
+            labels = source.classes[classes]
+            motions = (self._uniform(indices, "motion") * len(MOTIONS)).astype(np.int64)
+        else:
+            chosen = (self._uniform(indices, "label")[:, 0] * len(self._choices)).astype(np.int64)
+            labels, motions = np.moveaxis(self._choices[chosen].reshape(-1, digits, 2), -1, 0)
+            classes = labels
+        within = (self._uniform(indices, "glyph") * source.counts[classes]).astype(np.int64)
+        return labels, motions, source.order[source.starts[classes] + within]
+
+    def _draw_positions(self, indices: NDArray[np.int64], motions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows and columns `[batch, glyph, frame, 2]` of the glyphs' top left corners."""
+        config = self.config
+        free = np.array([config.height - GLYPH_SIZE, config.width - GLYPH_SIZE])
+        moving = 1 - motions  # the axis along which a glyph moves: 0 rows, 1 columns
+        reach = free[moving]
+        direction = np.where(self._uniform(indices, "direction") < 0.5, -1.0, 1.0)
+        travelled = direction[..., None] * config.speed * np.arange(config.frames)
+        # A reflection at both borders is a triangle wave whose period is twice the free length.
+        phase = (self._uniform(indices, "start") * reach)[..., None] + travelled
+        along = reach[..., None] - np.abs(np.mod(phase, 2 * reach[..., None]) - reach[..., None])
+        across = (self._uniform(indices, "across") * (free[motions] + 1)).astype(np.int64)
+        rounded = np.floor(along + 0.5).astype(np.int64)
+        positions: NDArray[np.int64] = np.where(
+            moving[..., None, None] == np.arange(2), rounded[..., None], across[..., None, None]
+        )
+        return positions
+
+    def _uniform(self, indices: NDArray[np.int64], field: str) -> NDArray[np.float64]:
+        """Numbers in [0, 1), `[batch, glyph]`: a hash of the seed, the split, the clip, the field and the glyph."""
+        fields = _FIELDS.index(field) + len(_FIELDS) * np.arange(self.config.digits)
+        key = np.array(self.config.seed, np.uint64, ndmin=2)
+        for part in (np.array(_SPLITS.index(self.split)), indices[:, None], fields):
+            key = _scramble(key) + part.astype(np.uint64)
+        return (_scramble(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+_FIELDS = ("label", "motion", "glyph", "start", "direction", "across")
+
+
+def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): neighbouring numbers become unrelated ones."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+# --- The glyphs ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Glyphs:
+    """Glyphs that can be drawn by class: the j-th of the c-th class is `images[order[starts[c] + j]]`."""
+
+    images: NDArray[np.uint8]
+    classes: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    order: NDArray[np.int64]
+
+
+@cache
+def _load_glyphs(folder: Path, split: Split) -> _Glyphs:
+    """The glyphs of a split, read once in a process."""
+    if not folder.is_dir():
+        raise UserError(f"glyphs names the folder {folder}, which does not exist")
+    names = ("t10k", "test") if split == "test" else ("train",)
+    path = _find(folder, names, "images-idx3-ubyte")
+    images, labels = read_glyphs(path, _find(folder, names, "labels-idx1-ubyte"))
+    if path.name.startswith("emnist-"):
+        images = images.transpose(0, 2, 1)  # EMNIST's files hold their glyphs column by column
+    if split != "test":
+        held_out = math.ceil(len(images) / 12)
+        part = slice(-held_out, None) if split == "validation" else slice(None, -held_out)
+        images, labels = images[part], labels[part]
+    if len(images) == 0:
+        raise UserError(f"{folder} holds one training glyph, where at least two are needed: one is for validation")
+    classes, counts = np.unique(labels.astype(np.int64), return_counts=True)
+    order = np.argsort(labels, kind="stable")
+    return _Glyphs(images, classes, counts, np.cumsum(counts) - counts, order)
+
+
+def _find(folder: Path, names: tuple[str, ...], kind: str) -> Path:
+    """The one file of a kind in a glyph folder: 'train-images-idx3-ubyte.gz', 'emnist-letters-test-images-...'."""
+    pattern = re.compile(rf"(.*-)?({'|'.join(names)})-{kind}(\.gz)?")
+    found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+    if len(found) != 1:
+        listed = ", ".join(path.name for path in found) or "none"
+        raise UserError(f"{folder} must hold one file named {names[0]}-{kind}.gz, but has {listed}")
+    return found[0]

@@ -1,0 +1,126 @@
+"""Many files decoded side by side, and handed out in the order they were asked for.
+
+Threads do it, not processes: PyAV decodes and scales outside the interpreter's lock (`benchmarks/decode.py` compares).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from syncdraw.datasets.decode import DecodedClip, TooShort, content_hash, frame_files
+from syncdraw.datasets.fitting import Unreadable
+from syncdraw.datasets.prepared import ClipConfig, ClipRecord
+from syncdraw.datasets.sources import Problem, Source
+
+Decoder = Callable[[Source, ClipConfig, Sequence[int]], Iterable[DecodedClip | Problem]]
+"""Cuts the clips from a source, given random seeds; raises `Unreadable` or `TooShort`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that came of one source: a line of the journal."""
+
+    source: str
+    size: int
+    modified: int
+    records: list[ClipRecord] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return self.source, self.size, self.modified
+
+
+@dataclass
+class Previous:
+    """What the destination holds already, cut in the same way: each source's entry, and its rows of `videos`."""
+
+    videos: NDArray[np.uint8]
+    entries: dict[tuple[str, int, int], tuple[Entry, list[int]]] = field(default_factory=dict)
+
+
+NOTHING = Previous(np.empty(0, np.uint8))
+
+
+def file_stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds; of a folder, over its frames. (-1, 0) if it is gone."""
+    try:
+        if not path.is_dir():
+            found = path.stat()
+            return found.st_size, found.st_mtime_ns
+        stats = [part.stat() for part in frame_files(path)]
+        return sum(part.st_size for part in stats), max((part.st_mtime_ns for part in stats), default=0)
+    except OSError:
+        return -1, 0
+
+
+def _decode_one(
+    source: Source, config: ClipConfig, decoder: Decoder, previous: Previous, spool_folder: Path | None
+) -> tuple[Entry, IO[bytes]]:
+    """Decode one source; its clips go to a file, which is in memory while it is small."""
+    entry = Entry(source.name, *file_stamp(source.path))
+    spool: IO[bytes] = tempfile.SpooledTemporaryFile(1 << 24, dir=str(spool_folder) if spool_folder else None)  # noqa: SIM115 (the writer closes it)
+    if entry.key in previous.entries:
+        entry, rows = previous.entries[entry.key]
+        for row in rows:
+            spool.write(previous.videos[row].data)
+        return entry, spool
+    try:
+        hashed = content_hash(source.path)
+        # What a decoder gave before it failed is whole, and stays.
+        for found in decoder(source, config, (config.seed, int(hashed, 16))):
+            if isinstance(found, Problem):
+                entry.problems.append(found)
+                continue
+            if spool_folder is not None:
+                spool.write(found.video.data)
+            entry.records.append(
+                ClipRecord(
+                    source.name, found.frames, hashed, entry.size, entry.modified, "train", [], measured=found.measured
+                )
+            )
+    except Unreadable as error:
+        entry.problems.append(Problem(source.name, f"unreadable ({error})"))
+    except TooShort as error:
+        entry.problems.append(Problem(source.name, f"too short ({error})"))
+    return entry, spool
+
+
+def decode_in_order(
+    sources: Sequence[Source],
+    config: ClipConfig,
+    decoder: Decoder,
+    previous: Previous,
+    spool_folder: Path | None,
+    workers: int | None,
+    progress: bool,
+    done: int,
+) -> Iterator[tuple[Entry, IO[bytes]]]:
+    """Decode side by side, hand out in order; the clips of only a few files are held at any time."""
+    workers = workers or os.cpu_count() or 1
+    waiting: deque[Future[tuple[Entry, IO[bytes]]]] = deque()
+    bar = tqdm(total=done + len(sources), initial=done, unit="file", disable=not progress)
+    with bar, ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        try:
+            for source in sources:
+                waiting.append(pool.submit(_decode_one, source, config, decoder, previous, spool_folder))
+                if len(waiting) >= 4 * workers:
+                    yield waiting.popleft().result()
+                    bar.update()
+            while waiting:
+                yield waiting.popleft().result()
+                bar.update()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,117 @@
+"""The clips of VGAN: one JPEG each, its square frames stacked from top to bottom, and a text file that lists them.
+
+C. Vondrick, H. Pirsiavash, A. Torralba, "Generating videos with scene dynamics", NIPS 2016. Their frames are 128 x 128,
+and their loader scales them to 64 x 64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from syncdraw.datasets.caption_files import read_text
+from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, reading
+from syncdraw.datasets.fitting import MOST_PIXELS, Unreadable, fit_picture
+from syncdraw.datasets.prepared import ClipConfig
+from syncdraw.datasets.preparing import prepare
+from syncdraw.datasets.sources import Problem, Report, Source
+from syncdraw.datasets.video_folder import under
+from syncdraw.errors import UserError
+
+VGAN_CLIPS = ClipConfig(frames=32, channels=3, height=64, width=64, fit="stretch")
+
+
+def prepare_vgan(
+    source: Path,
+    destination: Path | None = None,
+    config: ClipConfig = VGAN_CLIPS,
+    *,
+    list_file: Path | None = None,
+    check: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Report:
+    """Prepare clips in VGAN's layout. They have no captions, and are divided by the hash of their content.
+
+    A clip with fewer frames than asked for ends in repetitions of its last one, as in VGAN's own loader.
+
+    Args:
+        source: the folder that the list's paths start from.
+        destination: the prepared folder to make; not needed with `check`.
+        config: what to cut.
+        list_file: a path to a JPEG on each line; what follows it on the line is not read. None for the only `.txt` file
+            in `source`, or, if there is none, for every JPEG under it.
+        check: decode everything, write nothing, and report what a preparation would do.
+        workers: files to decode at once; None for one each processor.
+        progress: show a bar on standard error.
+
+    Raises:
+        UserError: there is no such list or more than one, it names no clip, no clip can be used, or the destination
+            cannot be written.
+    """
+    texts: list[Path] = []
+    pictures: list[str] = []
+    problems: list[Problem] = []
+    for root, files, failed in under(source):
+        problems += failed
+        texts += [path for path in files if root == source and path.suffix.lower() == ".txt"]
+        pictures += [path.relative_to(source).as_posix() for path in files if path.suffix.lower() in (".jpg", ".jpeg")]
+    if list_file is None and len(texts) > 1:
+        raise UserError(f"{source} has several lists ({', '.join(path.name for path in texts)}); say which one to take")
+    names = pictures
+    if list_file is not None or texts:
+        listing = list_file or texts[0]
+        names = [line.split()[0] for line in read_text(listing).splitlines() if line.split()]
+        if not names:
+            raise UserError(f"{listing} names no clip; expected the path of a JPEG on each line")
+    if not names:
+        raise UserError(f"{source} has no JPEGs, and no list of them; give the folder that VGAN's data lies in")
+    sources = []
+    for name in dict.fromkeys(name.replace("\\", "/").removeprefix("./") for name in names):
+        path = source / name
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            problems.append(Problem(name, "not in the folder of the data set"))
+        elif not path.is_file():
+            problems.append(Problem(name, "is listed, but not there"))
+        else:
+            sources.append(Source(name, path))
+    if not sources:
+        raise UserError(f"{source} has none of the {len(names)} clips that are listed; the first is {names[0]}")
+    return prepare(
+        "vgan",
+        sources,
+        destination,
+        config,
+        _read_stack,
+        check=check,
+        workers=workers,
+        progress=progress,
+        problems=problems,
+    )
+
+
+def _read_stack(source: Source, config: ClipConfig, seed: Sequence[int]) -> Iterator[DecodedClip | Problem]:
+    """The clips of one stack of frames."""
+    with reading(), Image.open(source.path, formats=["JPEG"]) as image:
+        side, height = image.size
+        if side * height > MOST_PIXELS:
+            raise Unreadable(f"it has {side} x {height} pixels")
+        total, rest = divmod(height, side)
+        if rest or total == 0:
+            raise Unreadable(f"{side} x {height} pixels are no stack of square frames")
+        try:
+            chosen = choose_frames(0, total, config, seed)
+        except TooShort as error:
+            if config.choice != "neighbours":
+                raise
+            run = np.minimum(config.stride * np.arange(config.frames), total - 1)
+            chosen = [run.astype(np.int64)]
+            yield Problem(source.name, f"too short ({error})", "its last frame is repeated")
+        for frames in chosen:
+            video = np.stack(
+                [fit_picture(image.crop((0, side * n, side, side * (n + 1))), config) for n in frames.tolist()]
+            )
+            yield DecodedClip(video, frames.tolist())

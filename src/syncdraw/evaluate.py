@@ -1,0 +1,177 @@
+"""How good a model is: bounds in nats, measured on held-out clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from syncdraw.datasets import open_dataset
+from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
+from syncdraw.datasets.clips import Clips, Dataset
+from syncdraw.datasets.prepared import PreparedClips
+from syncdraw.errors import UserError
+from syncdraw.model import SyncDraw, targets
+
+Protocol = Literal["binary", "grey"]
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Means over clips, in nats per video, with the standard error of the sum.
+
+    Attributes:
+        protocol: `binary` or `grey`.
+        clips: how many were measured.
+        reconstruction: L_X.
+        divergence: L_Z.
+        divergence_by_step: L_Z of each drawing step.
+        negative_elbo: L_X + L_Z, an upper bound on the negative log-likelihood.
+        standard_error: of `negative_elbo`.
+        entropy_floor: what L_X cannot go below with these targets: 0 for `binary`.
+    """
+
+    protocol: Protocol
+    clips: int
+    reconstruction: float
+    divergence: float
+    divergence_by_step: list[float]
+    negative_elbo: float
+    standard_error: float
+    entropy_floor: float
+
+    @property
+    def excess(self) -> float:
+        """L_X above its floor."""
+        return self.reconstruction - self.entropy_floor
+
+
+def batches(dataset: Dataset, count: int, batch_size: int) -> Iterator[Clips]:
+    """The first `count` clips of a data set, `batch_size` at a time."""
+    for start in range(0, count, batch_size):
+        yield dataset.take(np.arange(start, min(start + batch_size, count), dtype=np.int64))
+
+
+@torch.no_grad()
+def bound(
+    model: SyncDraw,
+    dataset: Dataset,
+    *,
+    protocol: Protocol | None = None,
+    clips: int | None = None,
+    batch_size: int = 100,
+    seed: int = 0,
+    progress: bool = False,
+) -> Bound:
+    """The evidence lower bound on a data set, one sample of z for each clip.
+
+    Args:
+        protocol: `binary` or `grey`; the model's own unless given.
+        clips: only the first so many.
+    """
+    name = protocol or model.config.protocol
+    count = min(clips or len(dataset), len(dataset))
+    generator = torch.Generator().manual_seed(seed)
+    device = model.first_canvas.device
+    parts, floors = [], []
+    was_training = model.training
+    model.eval()
+    todo = batches(dataset, count, batch_size)
+    for batch in tqdm(todo, total=math.ceil(count / batch_size), unit="batch", disable=not progress, leave=False):
+        videos = targets(torch.from_numpy(batch.videos).to(device), name)
+        size = (len(videos), model.config.draw_steps, model.config.latent_size)
+        captions = batch.captions if model.config.captions != "none" else None
+        drawing = model(videos, captions, noise=torch.randn(size, generator=generator).to(device))
+        parts.append(torch.cat([drawing.reconstruction[:, None], drawing.divergence_by_step], dim=1).double().cpu())
+        floors.append(entropy(videos).double().cpu())
+    model.train(was_training)
+    values = torch.cat(parts)
+    total = values.sum(dim=1)
+    means = values.mean(dim=0).tolist()
+    return Bound(
+        protocol=name,
+        clips=count,
+        reconstruction=means[0],
+        divergence=sum(means[1:]),
+        divergence_by_step=means[1:],
+        negative_elbo=total.mean().item(),
+        standard_error=(total.std() / math.sqrt(count)).item() if count > 1 else math.nan,
+        entropy_floor=torch.cat(floors).mean().item(),
+    )
+
+
+def entropy(videos: torch.Tensor) -> torch.Tensor:
+    """Nats per video that soft targets cost even when predicted exactly: -sum x log x + (1 - x) log(1 - x)."""
+    cost = torch.special.entr(videos) + torch.special.entr(1 - videos)
+    return cost.flatten(1).sum(dim=1)
+
+
+# --- What `syncdraw evaluate` prints ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Report:
+    """Numbers, as text for a person and as values for a JSON file."""
+
+    text: str
+    values: dict[str, Any]
+
+
+def data_of(card: dict[str, Any], data: str | None, split: Split, **changes: Any) -> BouncingMNIST | PreparedClips:
+    """The data set that a model's card names, or another."""
+    if data is None and "data" not in card:
+        raise UserError("this model's config.json does not say what it was trained on; name it with --data")
+    bouncing = BouncingMNISTConfig(**{**card.get("bouncing", {}), **changes})
+    return open_dataset(data or card["data"], bouncing, split)
+
+
+def bound_report(
+    model: SyncDraw, card: dict[str, Any], *, data: str | None, split: Split, clips: int | None, seed: int
+) -> Report:
+    """The bound under both protocols, between what a guess costs and what cannot be undercut."""
+    dataset = data_of(card, data, split)
+    train = data_of(card, data, "train")
+    count = min(clips or len(dataset), len(dataset))
+    lines = [f"{split} split, {count} clips, seed {seed}; nats per video; trained for {model.config.protocol}"]
+    values: dict[str, Any] = {"split": split, "clips": count, "seed": seed, "trained_for": model.config.protocol}
+    lines += ["", "protocol       L_X      L_Z     -ELBO    +-   floor   excess      mean      0.5"]
+    for protocol in ("binary", "grey"):
+        result = bound(model, dataset, protocol=protocol, clips=count, seed=seed, progress=True)
+        anchors = anchor_costs(train, dataset, protocol, count)
+        lines.append(
+            f"{protocol:<8} {result.reconstruction:9.1f} {result.divergence:8.1f} {result.negative_elbo:9.1f} "
+            f"{result.standard_error:5.1f} {result.entropy_floor:7.1f} {result.excess:8.1f} "
+            f"{anchors['mean_pixel']:9.1f} {anchors['half']:8.0f}"
+        )
+        values[protocol] = {**dataclasses.asdict(result), "excess": result.excess, **anchors}
+    steps = ", ".join(f"{nats:.1f}" for nats in values[model.config.protocol]["divergence_by_step"])
+    lines += [
+        "",
+        f"L_Z by drawing step ({model.config.protocol}): {steps}",
+        "-ELBO = L_X + L_Z bounds the negative log-likelihood from above (+-: standard error over clips); floor: the",
+        "entropy of the targets, which L_X cannot undercut; excess: L_X above it; mean: predicting each pixel's mean",
+        "over training clips; 0.5: predicting 0.5 everywhere.",
+    ]
+    return Report("\n".join(lines), values)
+
+
+def anchor_costs(train: Dataset, dataset: Dataset, protocol: Protocol, count: int) -> dict[str, float]:
+    """What it costs, in nats per video, to predict 0.5 everywhere, and each pixel's mean over 2,000 training clips."""
+    seen = min(len(train) or 2000, 2000)
+    total = torch.zeros(1)
+    for batch in batches(train, seen, 100):
+        total = total + targets(torch.from_numpy(batch.videos), protocol).double().sum(dim=0)
+    # One more clip of grey, so that a pixel that never changed does not cost infinitely much.
+    mean = (total + 0.5) / (seen + 1)
+    cost = 0.0
+    for batch in batches(dataset, count, 100):
+        videos = targets(torch.from_numpy(batch.videos), protocol).double()
+        cost -= float((videos * mean.log() + (1 - videos) * (1 - mean).log()).sum())
+    return {"mean_pixel": cost / count, "half": math.prod(dataset.shape) * math.log(2)}

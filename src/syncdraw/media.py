@@ -1,0 +1,434 @@
+"""Videos to files and back: GIF, WebP, MP4, and folders of PNG frames; contact sheets to look at.
+
+Inside the package a video is `float32 [frame, channel, height, width]` in [0, 1], with 1 channel (grey) or 3 (RGB).
+In files it is uint8. GIF (up to 256 colours), WebP and PNG keep every one of those bytes; MP4 keeps them nearly.
+
+Every frame reaches the file, with its duration. Pillow's own writers of animations merge a frame that equals the one
+before into a longer frame, so Pillow compresses single pictures here and the containers around them are written by us.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence, PngImagePlugin
+from torch import Tensor
+
+from syncdraw.errors import UserError
+from syncdraw.files import atomic_path
+
+Pixels = NDArray[np.uint8]
+
+#: Exact in every format, and slow enough to watch ten frames: two seconds.
+DEFAULT_FRAMES_PER_SECOND = 5.0
+
+#: What `read_video` and `decode_frames` take, besides a folder of frames.
+VIDEO_SUFFIXES = (".gif", ".webp", ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
+#: The frames in a folder; everything else there is passed over.
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
+_BORDER = 2  # pixels between tiles, after scaling
+_BORDER_GREY = 128
+_SHORTEST_FRAME = 0.02  # seconds; browsers and FFmpeg replace a shorter delay in a GIF by 0.1 s
+_LARGEST_SIDE = 16383  # pixels; WebP's limit, near H.264's, and below GIF's
+_MOST_PIXELS = 1 << 25  # a frame of 8K film; where a file claims more, its header is damaged or means harm
+
+
+def save_video(
+    video: Tensor, path: str | Path, *, frames_per_second: float = DEFAULT_FRAMES_PER_SECOND, scale: int = 1
+) -> None:
+    """Write a video, or a batch of videos as one, in the format that the suffix names.
+
+    =============  ==================================================================================================
+    `.gif`         exact for grey and for up to 256 colours in all; beyond that one adaptive palette for the video
+    `.webp`        lossless, animated
+    `.mp4`         H.264, yuv420p; an odd height or width grows by one, the edge pixels repeated
+    `.png`         a contact sheet: frames side by side, a row a clip
+    none           a folder of lossless `frame_0001.png`, `frame_0002.png`, ...; so does a folder that exists
+    =============  ==================================================================================================
+
+    A batch becomes one animation: its clips play side by side in a grid, a thin grey line between them.
+
+    GIF counts in hundredths and WebP in thousandths of a second. Each frame ends on the tick nearest its true end, so
+    the total is right to half a tick. Both show at most 50 frames a second (what browsers honour); ask for more and
+    they get 50.
+
+    Args:
+        video: `[frame, channel, height, width]` or `[batch, frame, channel, height, width]` in [0, 1].
+        path: the file, or the folder, to write or replace. A folder is replaced only if it holds nothing but frames.
+        frames_per_second: 0.01 to 1000.
+        scale: each pixel becomes `scale` x `scale` equal pixels, 1 to 64.
+
+    Raises:
+        ValueError: the tensor is not such a video (wrong shape, not finite, outside [0, 1]).
+        UserError: an unknown suffix, a frame rate or scale that makes no sense, or a place that cannot be written.
+    """
+    path = Path(path)
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if suffix and suffix != ".png" and suffix not in _ENCODERS:
+        raise UserError(
+            f"cannot write {path}: the suffix must be one of {', '.join(_ENCODERS)}, .png (a contact sheet) "
+            f"or none (a folder of frames), not {suffix}"
+        )
+    if not 0.01 <= frames_per_second <= 1000:  # false for NaN too
+        raise UserError(f"frames_per_second must be from 0.01 to 1000, not {frames_per_second}")
+    clips = _scaled(_pixels(video), scale)
+
+    if suffix == ".png":
+        data = _png(_tiled(clips))
+    else:
+        frames = _side_by_side(clips)
+        if not suffix:
+            return _save_folder(frames, path, frames_per_second)
+        height, width = frames.shape[1:3]
+        if max(height, width) > _LARGEST_SIDE:
+            raise UserError(f"{path} would be {height} x {width} pixels; {suffix} holds at most {_LARGEST_SIDE} a side")
+        data = _ENCODERS[suffix](frames, frames_per_second)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def read_video(path: str | Path) -> tuple[Tensor, float]:
+    """Read a whole GIF, WebP, MP4, AVI, MKV, WebM, ... or a folder of frames.
+
+    Returns:
+        The video, `float32 [frame, channel, height, width]` in [0, 1], and its frames a second. There is one channel if
+        the three colours agree in every pixel, else three. The rate is the mean one, frames over total duration: use
+        `decode_frames` for files whose frames last unequally long. A folder not written by `save_video` has no rate,
+        and is given 5 a second.
+
+    Raises:
+        UserError: the path is missing, empty, damaged, cut short or not a video, or its frames differ in size.
+    """
+    starts, ends, frames = zip(*_decode(Path(path)), strict=True)
+    for number, frame in enumerate(frames, 1):
+        if frame.shape != frames[0].shape:
+            raise UserError(
+                f"{path}: frame {number} is {frame.shape[0]} x {frame.shape[1]} pixels and the first one "
+                f"{frames[0].shape[0]} x {frames[0].shape[1]}; all frames must have one size"
+            )
+    pixels = np.stack(frames)
+    if (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., :1]
+    video = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
+    return video, round(len(frames) / (max(ends) - min(starts)), 6)
+
+
+def decode_frames(path: str | Path) -> Iterator[tuple[float, Pixels]]:
+    """The frames of a file or folder, one at a time, as `read_video` takes them.
+
+    Yields:
+        When the frame appears, in seconds, and its pixels, uint8 RGB `[height, width, 3]`, upright.
+
+    Raises:
+        UserError: as `read_video`, at the frame where the damage is met; a file cut short, at the latest after its end.
+    """
+    for start, _, frame in _decode(Path(path)):
+        yield start, frame
+
+
+def contact_sheet(videos: Tensor, *, scale: int = 1) -> Pixels:
+    """All frames of all clips in one picture: a row a clip, a column a frame, a thin grey line between them.
+
+    Args:
+        videos: `[frame, channel, height, width]` or `[batch, frame, channel, height, width]` in [0, 1].
+        scale: each pixel becomes `scale` x `scale` equal pixels, 1 to 64.
+
+    Returns:
+        uint8 RGB `[height, width, 3]`.
+
+    Raises:
+        ValueError: the tensor is not such a video.
+    """
+    sheet = _tiled(_scaled(_pixels(videos), scale))
+    return np.repeat(sheet, 3 // sheet.shape[-1], axis=-1)
+
+
+# Tensors to pixels
+
+
+def _pixels(video: Tensor) -> Pixels:
+    """Check, round to uint8, and move channels last: `[batch, frame, height, width, channel]`."""
+    shape = tuple(video.shape)
+    if video.ndim not in (4, 5) or shape[-3] not in (1, 3) or 0 in shape:
+        raise ValueError(
+            "a video is [frame, channel, height, width], with or without a batch axis before it, "
+            f"with 1 or 3 channels and no empty axis; this one is {list(shape)}"
+        )
+    if not video.is_floating_point():
+        raise ValueError(f"a video holds floating-point values in [0, 1]; this one holds {video.dtype}")
+    video = video.detach().float().cpu()
+    lowest, highest = float(video.min()), float(video.max())
+    if not (lowest >= 0 and highest <= 1):  # so that NaN fails
+        raise ValueError(f"a video's values must lie in [0, 1]; these run from {lowest:g} to {highest:g}")
+    pixels: Pixels = (video * 255).round().to(torch.uint8).movedim(-3, -1).numpy()
+    return pixels.reshape(-1, *pixels.shape[-4:])
+
+
+def _scaled(clips: Pixels, scale: int) -> Pixels:
+    if not isinstance(scale, int) or not 1 <= scale <= 64:
+        raise UserError(f"scale must be a whole number from 1 to 64, not {scale}")
+    return clips.repeat(scale, axis=2).repeat(scale, axis=3)
+
+
+def _tiled(tiles: Pixels) -> Pixels:
+    """`[..., row, column, height, width, channel]` to `[..., height, width, channel]`, a grey line between tiles."""
+    rows, columns, height, width, channels = tiles.shape[-5:]
+    before = [(0, 0)] * (tiles.ndim - 3)
+    tiles = np.pad(tiles, [*before, (0, _BORDER), (0, _BORDER), (0, 0)], constant_values=_BORDER_GREY)
+    sheet = tiles.swapaxes(-4, -3).reshape(
+        *tiles.shape[:-5], rows * (height + _BORDER), columns * (width + _BORDER), channels
+    )
+    return sheet[..., :-_BORDER, :-_BORDER, :]
+
+
+def _side_by_side(clips: Pixels) -> Pixels:
+    """`[batch, frame, height, width, channel]` to `[frame, height, width, channel]`, the clips in a grid."""
+    columns = math.ceil(math.sqrt(len(clips)))
+    rows = math.ceil(len(clips) / columns)
+    empty = np.full((rows * columns - len(clips), *clips.shape[1:]), _BORDER_GREY, np.uint8)
+    grid = np.concatenate([clips, empty]).reshape(rows, columns, *clips.shape[1:])
+    return _tiled(np.moveaxis(grid, 2, 0))
+
+
+def _picture(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+# Writing
+
+
+def _png(pixels: Pixels, **comments: str) -> bytes:
+    notes = PngImagePlugin.PngInfo()
+    for key, value in comments.items():
+        notes.add_text(key, value)
+    file = io.BytesIO()
+    _picture(pixels).save(file, "PNG", pnginfo=notes)
+    return file.getvalue()
+
+
+def _save_folder(frames: Pixels, path: Path, frames_per_second: float) -> None:
+    # The folder will be replaced whole, so nothing but frames may be in it: think of `-o .` or `-o ~`.
+    if path.is_dir():
+        for entry in path.iterdir():
+            if not re.fullmatch(r"frame_\d{4,}\.png", entry.name):
+                raise UserError(f"{path} holds {entry.name}, which is no frame of ours; name a new or an empty folder")
+    with atomic_path(path.resolve()) as temporary:
+        temporary.mkdir()
+        for number, frame in enumerate(frames, 1):
+            data = _png(frame, frames_per_second=str(frames_per_second))
+            (temporary / f"frame_{number:04d}.png").write_bytes(data)
+
+
+def _durations(count: int, frames_per_second: float, ticks: int) -> list[int]:
+    """How many ticks of 1/`ticks` s each frame lasts; every frame ends within half a tick of its true time."""
+    interval = max(1 / frames_per_second, _SHORTEST_FRAME)
+    durations: list[int] = np.diff(np.rint(np.arange(count + 1) * (interval * ticks))).astype(int).tolist()
+    return durations
+
+
+def _gif(frames: Pixels, frames_per_second: float) -> bytes:
+    """GIF89a: one palette for all frames, each frame whole, looping for ever."""
+    height, width = frames.shape[1:3]
+    palette, indices = _palette(frames)
+    # 0xF7: a global palette of 256 colours, 8 bits a channel.
+    parts = [b"GIF89a", struct.pack("<HHBBB", width, height, 0xF7, 0, 0), palette]
+    parts.append(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")
+    for index, duration in zip(indices, _durations(len(frames), frames_per_second, 100), strict=True):
+        # Graphic control: leave the frame in place (4), the delay, no transparent colour.
+        parts.append(struct.pack("<4sHBB", b"\x21\xf9\x04\x04", duration, 0, 0))
+        file = io.BytesIO()
+        Image.fromarray(index).save(file, "GIF", optimize=False)  # optimising would renumber the colours
+        parts += _gif_images(file.getvalue())
+    return b"".join([*parts, b"\x3b"])
+
+
+def _palette(frames: Pixels) -> tuple[bytes, Pixels]:
+    """256 RGB colours, and for each pixel the number of its colour, `[frame, height, width]`."""
+    if frames.shape[-1] == 1:
+        return bytes(np.arange(256, dtype=np.uint8).repeat(3)), frames[..., 0]
+    count, height, width, _ = frames.shape
+    codes = frames.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    used = np.zeros(1 << 24, bool)
+    used[codes] = True
+    colours = np.flatnonzero(used)
+    if len(colours) <= 256:
+        numbers = np.zeros(1 << 24, np.uint8)
+        numbers[colours] = np.arange(len(colours))
+        palette = b"".join(int(colour).to_bytes(3, "big") for colour in colours)
+        return palette.ljust(768, b"\0"), numbers[codes]
+    # One palette for the video and no dithering: what stands still does not flicker.
+    quantised = Image.fromarray(frames.reshape(count * height, width, 3)).quantize(256)
+    return bytes(quantised.getpalette("RGB") or []).ljust(768, b"\0"), np.asarray(quantised).reshape(
+        count, height, width
+    )
+
+
+def _gif_images(data: bytes) -> list[bytes]:
+    """The images in a GIF file, each with its descriptor and local palette, without what controls them.
+
+    Raises:
+        EOFError: the file ends before its trailer.
+    """
+
+    def palette_size(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+    try:
+        images = []
+        position = 13 + palette_size(data[10])
+        while data[position] != 0x3B:
+            start = position
+            is_image = data[position] == 0x2C
+            # An image: descriptor, palette, code size. An extension: two bytes of introduction.
+            position += 11 + palette_size(data[position + 9]) if is_image else 2
+            while data[position]:  # blocks of data, each led by its length, the last one of length 0
+                position += 1 + data[position]
+            position += 1
+            if is_image:
+                images.append(data[start:position])
+        return images
+    except IndexError:
+        raise EOFError("the file ends before its last frame does") from None
+
+
+def _webp(frames: Pixels, frames_per_second: float) -> bytes:
+    """An extended WebP file: lossless frames, each whole, looping for ever."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
+
+    def three_bytes(*numbers: int) -> bytes:
+        return b"".join(number.to_bytes(3, "little") for number in numbers)
+
+    height, width = frames.shape[1:3]
+    size = three_bytes(width - 1, height - 1)
+    chunks = [chunk(b"VP8X", b"\x02\0\0\0" + size), chunk(b"ANIM", bytes(6))]  # 2: animated; loop count 0
+    for frame, duration in zip(frames, _durations(len(frames), frames_per_second, 1000), strict=True):
+        file = io.BytesIO()
+        _picture(frame).save(file, "WEBP", lossless=True)
+        picture = file.getvalue()[12:]  # without RIFF, size, WEBP: one VP8L chunk, for there is no alpha or metadata
+        # At (0, 0); 2: overwrite what was there rather than blend with it.
+        chunks.append(chunk(b"ANMF", three_bytes(0, 0) + size + three_bytes(duration) + b"\x02" + picture))
+    return chunk(b"RIFF", b"WEBP" + b"".join(chunks))
+
+
+def _mp4(frames: Pixels, frames_per_second: float) -> bytes:
+    # yuv420p, the one layout that every player knows, halves the colour planes, so both sides must be even.
+    height, width = frames.shape[1:3]
+    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
+    frames = frames.repeat(3 // frames.shape[-1], axis=-1)
+    rate = Fraction(frames_per_second).limit_denominator(1001)
+    encoder: Literal["libx264", "h264"] = "libx264" if "libx264" in av.codecs_available else "h264"
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream(encoder, rate=rate, options={"crf": "12"})  # visually lossless, yet small
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.colorspace = 6  # say which: BT.601, FFmpeg's choice, where a player may guess BT.709
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = number, 1 / rate
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+_ENCODERS = {".gif": _gif, ".webp": _webp, ".mp4": _mp4}
+
+
+# Reading
+
+_Timed = tuple[float, float, Pixels]  # a frame's start and end in seconds, and its pixels [height, width, 3]
+
+
+def _decode(path: Path) -> Iterator[_Timed]:
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise UserError(f"there is no video {path}")
+    if not path.is_dir() and suffix not in VIDEO_SUFFIXES:
+        raise UserError(f"{path} is no video that can be read: give a folder of frames, or a file ending in one of "
+                        f"{', '.join(VIDEO_SUFFIXES)}")  # fmt: skip
+    decode = _decode_folder if path.is_dir() else _decode_animation if suffix in (".gif", ".webp") else _decode_film
+    empty = True
+    try:
+        for timed in decode(path):
+            empty = False
+            yield timed
+    except UserError:
+        raise
+    except Exception as error:  # each decoder has its own dozen kinds, for the same reasons
+        denied = isinstance(error, PermissionError)
+        reason = "permission denied" if denied else "it is damaged, cut short, or of a kind that cannot be decoded"
+        raise UserError(f"cannot read {path}: {reason}") from error
+    if empty:
+        raise UserError(f"{path} holds no frames")
+
+
+def _rgb(picture: Image.Image) -> Pixels:
+    if picture.width * picture.height > _MOST_PIXELS:  # asked before the frame is decoded
+        raise ValueError(f"{picture.width} x {picture.height} pixels")
+    return np.asarray(picture.convert("RGB"))
+
+
+def _decode_folder(path: Path) -> Iterator[_Timed]:
+    files = [file for file in path.iterdir() if file.suffix.lower() in FRAME_SUFFIXES and file.name[0] != "."]
+    if not files:
+        raise UserError(f"{path} holds no frames: expected pictures such as frame_0001.png")
+    # By the numbers in the name, so that frame_10 comes after frame_9.
+    files.sort(key=lambda file: [(int(digits or 0), text) for text, digits in re.findall(r"(\D+)|(\d+)", file.name)])
+    interval = None
+    for number, file in enumerate(files):
+        with Image.open(file) as picture:
+            if interval is None:
+                interval = 1 / float(picture.info.get("frames_per_second", DEFAULT_FRAMES_PER_SECOND))
+            yield number * interval, (number + 1) * interval, _rgb(picture)
+
+
+def _decode_animation(path: Path) -> Iterator[_Timed]:
+    data = path.read_bytes()
+    if data[:3] == b"GIF":
+        _gif_images(data)  # Pillow takes a GIF that is cut between two frames for a shorter one
+    start = 0.0
+    with Image.open(io.BytesIO(data), formats=("GIF", "WEBP")) as animation:
+        for picture in ImageSequence.Iterator(animation):
+            pixels = _rgb(picture)  # decodes, and only then is a WebP frame's duration known
+            duration = picture.info.get("duration", 0) / 1000
+            end = start + (duration if duration >= _SHORTEST_FRAME else 0.1)
+            yield start, end, pixels
+            start = end
+
+
+def _decode_film(path: Path) -> Iterator[_Timed]:
+    # Opened by us: FFmpeg would take a colon in the name for a protocol.
+    with path.open("rb") as file, av.open(file, "r", metadata_errors="replace") as container:
+        stream = next(iter(container.streams.video), None)
+        if stream is None or stream.codec_context is None:  # no context: no decoder; decoding would end the process
+            raise UserError(f"{path} holds no video stream that can be decoded")
+        interval = float(1 / (stream.average_rate or stream.guessed_rate or DEFAULT_FRAMES_PER_SECOND))
+        end = 0.0
+        for packet in container.demux(stream):
+            for frame in packet.decode():
+                if packet.is_corrupt or frame.is_corrupt:
+                    raise UserError(f"{path} is damaged or cut short at {end:.2f} s")
+                start = end if frame.time is None else frame.time
+                end = start + (float(frame.duration * (frame.time_base or 0)) or interval)
+                yield start, end, np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+        # Matroska and WebM note how long the stream should be; nothing else betrays that they were cut.
+        noted = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
+        expected = (
+            sum(float(part) * unit for part, unit in zip(noted.groups(), (3600, 60, 1), strict=True)) if noted else 0.0
+        )
+        if end < expected - 2 * interval:
+            raise UserError(f"{path} is cut short: {end:.2f} s of {expected:.2f} s are there")

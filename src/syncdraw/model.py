@@ -1,0 +1,423 @@
+"""Sync-DRAW: a recurrent variational autoencoder that draws all frames of a video together (v2 section 3.1).
+
+The equation numbers are those of the second paper (ACM MM 2017); those of the first are marked v1. Where the papers
+are silent or wrong, the line says what is done instead, and docs/fidelity.md collects it.
+
+| paper | here | | paper | here |
+|---|---|---|---|---|
+| N | frames | | h_enc, h_dec | `State.encoder`, `State.decoder`, first of each pair |
+| K | grid_size | | z, w, S | z, content, caption |
+| T | draw_steps | | L_X | reconstruction, nats per video |
+| c, C | canvas (logits) | | L_Z | divergence, nats per video |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from syncdraw.attention import Attention, CuboidAttention, FrameAttention, GlobalAttention, Window
+from syncdraw.captions import Caption, Conditioner, NoCaptions, SentenceVector, WordAlignment, Words
+from syncdraw.encoders import RecurrentEncoder, WordStates, load_encoder
+from syncdraw.errors import UserError
+from syncdraw.priors import PRIORS, normal
+from syncdraw.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class SyncDrawConfig:
+    """Everything that shapes a model. The defaults are the papers'.
+
+    Attributes:
+        frames: number of frames, N in the papers.
+        channels: 1 for grey, 3 for RGB.
+        height: pixels, A.
+        width: pixels, B.
+        draw_steps: T, over how many steps the video is drawn.
+        grid_size: K, the window has K x K filters.
+        write_grid_size: K for writing, where it differs from reading.
+        hidden_size: width of both LSTMs.
+        latent_size: width of each z^t.
+        attention: a window for each frame, one for all frames (Table 1's Global) or one in space-time (its Baseline).
+        read_from: windows to read with come from h_dec^{t-1} (v1), or from h_dec^{t-1} and the video (v2).
+        content: what is written is each frame's own (papers), or shared by all frames, each placing it (ours).
+        canvas: starts at zero, probability 0.5 everywhere (papers), or at a learned logit (ours, and DRAW's code).
+        window_start: filters begin 1 pixel wide (papers), or smooth, half a stride wide (ours).
+        prior: N(0, I) (v2), v1's caption prior, or a network of h_dec^{t-1} and the caption (ours).
+        captions: none, v1's word alignment, or v2's sentence vector.
+        caption_size: width of the caption's representation, for encoders trained with the model.
+        encoder: of the sentence route: recurrent (trained with the model), minilm, or skip-thoughts:FOLDER.
+        encoder_version: which weights a frozen encoder had when the model was trained.
+        vocabulary: the words a trained caption encoder knows.
+        word_dropout: share of words hidden from the caption encoder in training.
+        protocol: pixels are thresholded at 0.5 (binary), or soft targets (grey).
+    """
+
+    frames: int = 10
+    channels: int = 1
+    height: int = 64
+    width: int = 64
+    draw_steps: int = 10
+    grid_size: int = 8
+    write_grid_size: int | None = None
+    hidden_size: int = 256
+    latent_size: int = 100
+    attention: Literal["frame", "global", "cuboid"] = "frame"
+    read_from: Literal["state", "state_and_video"] = "state"
+    content: Literal["per_frame", "shared"] = "per_frame"
+    canvas: Literal["zero", "learned"] = "zero"
+    window_start: Literal["paper", "smooth"] = "paper"
+    prior: Literal["standard", "caption", "network"] = "standard"
+    captions: Literal["none", "alignment", "sentence"] = "none"
+    caption_size: int = 128
+    encoder: str = "recurrent"
+    encoder_version: str = ""
+    vocabulary: tuple[str, ...] = ()
+    word_dropout: float = 0.0
+    protocol: Literal["binary", "grey"] = "grey"
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "height", "width", "draw_steps", "grid_size", "hidden_size", "latent_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.channels not in (1, 3):
+            raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
+        if self.content == "shared" and self.attention == "cuboid":
+            raise UserError("model.content is shared, which goes with attention frame or global, not cuboid")
+        if not 0 <= self.word_dropout < 1:
+            raise UserError(f"model.word_dropout is {self.word_dropout}; it must be at least 0 and below 1")
+        # JSON and YAML give lists.
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """`(frames, channels, height, width)` of a video."""
+        return self.frames, self.channels, self.height, self.width
+
+
+class State(NamedTuple):
+    """What one drawing step hands to the next: C^t, and (h, cell) of the two LSTMs."""
+
+    canvas: Float[Tensor, "batch frame channel height width"]
+    encoder: tuple[Tensor, Tensor]
+    decoder: tuple[Tensor, Tensor]
+
+
+class Step(NamedTuple):
+    """What can be seen of one drawing step."""
+
+    divergence: Float[Tensor, " batch"]
+    z: Float[Tensor, "batch latent"]
+    write_window: Window
+    read_window: Window | None
+    alignment: Tensor | None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A batch of drawn videos, and how they came about.
+
+    Attributes:
+        logits: C^T `[batch, frame, channel, height, width]`; `logits.sigmoid()` is the video.
+        reconstruction: L_X, nats, `[batch]`; zero where nothing was to be reconstructed.
+        divergence_by_step: KL(Q(Z^t) || P(Z^t)), nats, `[batch, draw_step]`; its sum over steps is L_Z.
+        canvases: sigma(C^1) to sigma(C^T) `[batch, draw_step, frame, channel, height, width]`, when asked for.
+        steps: the windows, alignments and latents of every drawing step.
+    """
+
+    logits: Tensor
+    reconstruction: Tensor
+    divergence_by_step: Tensor
+    canvases: Tensor | None
+    steps: list[Step]
+
+    @property
+    def divergence(self) -> Tensor:
+        """L_Z, nats, `[batch]`."""
+        return self.divergence_by_step.sum(dim=1)
+
+    @property
+    def negative_elbo(self) -> Tensor:
+        """L_X + L_Z, nats per video, `[batch]`: an upper bound on the negative log-likelihood."""
+        return self.reconstruction + self.divergence
+
+    @property
+    def videos(self) -> Tensor:
+        """Emission probabilities sigma(C^T), `[batch, frame, channel, height, width]` in [0, 1]."""
+        return self.logits.sigmoid()
+
+    @property
+    def alignment(self) -> Tensor | None:
+        """alpha `[batch, draw_step, word]` of the word-alignment route, else None."""
+        weights = [step.alignment for step in self.steps if step.alignment is not None]
+        return torch.stack(weights, dim=1) if weights else None
+
+
+ATTENTIONS = {"frame": FrameAttention, "global": GlobalAttention, "cuboid": CuboidAttention}
+
+
+def build_attention(config: SyncDrawConfig, grid_size: int, shared_content: bool) -> FrameAttention:
+    """The attention that a config names."""
+    options = {"shared_content": True} if shared_content else {}
+    return ATTENTIONS[config.attention](
+        *config.shape, grid_size, smooth_start=config.window_start == "smooth", **options
+    )
+
+
+def build_conditioner(config: SyncDrawConfig) -> NoCaptions | WordAlignment | SentenceVector:
+    """The conditioner that a config names."""
+    if config.captions == "none":
+        return NoCaptions()
+    if config.captions == "sentence" and config.encoder != "recurrent":
+        encoder = load_encoder(config.encoder)
+        if config.encoder_version and encoder.version != config.encoder_version:
+            raise UserError(
+                f"this model was trained with caption encoder {config.encoder_version}, "
+                f"but {config.encoder} is {encoder.version}; install that version"
+            )
+        return SentenceVector(encoder)
+    if not config.vocabulary:
+        raise UserError("model.vocabulary is empty; a caption encoder trained with the model needs the captions' words")
+    vocabulary = Vocabulary(config.vocabulary)
+    if config.captions == "sentence":
+        return SentenceVector(RecurrentEncoder(vocabulary, config.caption_size, word_dropout=config.word_dropout))
+    words = WordStates(vocabulary, config.caption_size, word_dropout=config.word_dropout)
+    return WordAlignment(words, config.hidden_size, config.caption_size)
+
+
+class SyncDraw(nn.Module):
+    """The model of v2 section 3.1, and of v1 section 3 with `captions="alignment"`.
+
+    Args:
+        config: its shape.
+        read_attention, write_attention, conditioner: yours, in place of those that the config names.
+    """
+
+    def __init__(
+        self,
+        config: SyncDrawConfig,
+        *,
+        read_attention: Attention | None = None,
+        write_attention: Attention | None = None,
+        conditioner: Conditioner | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        hidden = config.hidden_size
+        shared = config.content == "shared"
+        self.read_attention: Attention = read_attention or build_attention(
+            config, config.grid_size, shared_content=False
+        )
+        self.write_attention: Attention = write_attention or build_attention(
+            config, config.write_grid_size or config.grid_size, shared_content=shared
+        )
+        self.conditioner: Conditioner = conditioner or build_conditioner(config)
+        read, write, captions = self.read_attention, self.write_attention, self.conditioner
+
+        self.read_parameters = window_layer(hidden, read)
+        self.video_parameters = None
+        if config.read_from == "state_and_video":
+            pixels = config.frames * config.channels * config.height * config.width
+            self.video_parameters = nn.Linear(pixels, read.parameter_size, bias=False)
+        self.encoder = nn.LSTMCell(2 * read.patch_size + hidden + captions.encoder_size, hidden)
+        self.posterior = nn.Linear(hidden, 2 * config.latent_size)
+        self.prior = PRIORS[config.prior](hidden, captions.decoder_size, config.latent_size)
+        self.decoder = nn.LSTMCell(config.latent_size + captions.decoder_size, hidden)
+        self.write_parameters = window_layer(hidden, write)
+        self.content = nn.Linear(hidden, write.patch_size)
+        # One logit for each channel. The papers' canvas starts at zero and stays out of the optimiser's hands.
+        first = torch.zeros(config.channels, 1, 1)
+        if config.canvas == "learned":
+            self.first_canvas = nn.Parameter(first)
+        else:
+            self.register_buffer("first_canvas", first)
+
+    def start(self, batch: int) -> State:
+        """The state before the first drawing step: c^0, and zeros."""
+        frames, channels, height, width = self.config.shape
+        canvas = self.first_canvas.expand(batch, frames, channels, height, width)
+        zeros = canvas.new_zeros(batch, self.config.hidden_size)
+        return State(canvas, (zeros, zeros), (zeros, zeros))
+
+    def encode(
+        self, state: State, caption: Caption, videos: Tensor, video_parameters: Tensor | float
+    ) -> tuple[Normal, Window, tuple[Tensor, Tensor]]:
+        """Q(Z^t | h_enc^t), the window that was read through, and the encoder's new state (eqs 1-7)."""
+        h_dec, _ = state.decoder
+        window = self.read_attention.window(self.read_parameters(h_dec) + video_parameters)
+        read = self.read_attention.read(videos, window)
+        # Reading is linear, so read(x^) = read(x - sigma(c)) (eq 6) needs no error image.
+        read_error = read - self.read_attention.read(state.canvas.sigmoid(), window)
+        encoder = self.encoder(torch.cat([read, read_error, h_dec, caption.encoder], dim=1), state.encoder)  # eqs 7, 12
+        mean, log_deviation = self.posterior(encoder[0]).chunk(2, dim=1)
+        return normal(mean, log_deviation), window, encoder
+
+    def draw(self, state: State, z: Tensor, caption: Caption) -> tuple[State, Window]:
+        """One drawing step, the same in training and in generation (eqs 8-10, 13; v1 eq 14)."""
+        decoder = self.decoder(torch.cat([z, caption.decoder], dim=1), state.decoder)
+        window = self.write_attention.window(self.write_parameters(decoder[0]))
+        canvas = state.canvas + self.write_attention.write(self.content(decoder[0]), window)
+        return State(canvas, state.encoder, decoder), window
+
+    def step(
+        self, state: State, words: Words, noise: Tensor, videos: Tensor | None, video_parameters: Tensor | float
+    ) -> tuple[State, Step]:
+        """One of T steps. With videos z^t comes from Q, without from P; all else is the same."""
+        caption = self.conditioner.attend(words, state.decoder[0])
+        prior = self.prior(state.decoder[0], caption.decoder)
+        if videos is None:
+            latent, read_window, divergence = prior, None, noise.new_zeros(len(noise))
+        else:
+            latent, read_window, encoder = self.encode(state, caption, videos, video_parameters)
+            state = state._replace(encoder=encoder)
+            # Exact; eq 14's constant is wrong for more than one latent, and v1's eq 16 is not a divergence.
+            divergence = kl_divergence(latent, prior).sum(dim=1)
+        z = latent.loc + latent.scale * noise
+        state, write_window = self.draw(state, z, caption)
+        return state, Step(divergence, z, write_window, read_window, caption.alignment)
+
+    def forward(
+        self,
+        videos: Float[Tensor, "batch frame channel height width"] | None,
+        captions: Sequence[str] | None = None,
+        *,
+        noise: Float[Tensor, "batch draw_step latent"] | None = None,
+        generator: torch.Generator | None = None,
+        return_canvases: bool = False,
+        checkpointing: bool = False,
+    ) -> Drawing:
+        """Draw videos over T steps: reconstructions of `videos`, or new ones where `videos` is None.
+
+        Args:
+            videos: targets in [0, 1]; `targets` makes them from uint8 by the model's protocol.
+            captions: one for each video, for a model with captions.
+            noise: standard normal, from which z^1..z^T are made; drawn from `generator` when absent.
+            return_canvases: keep the canvas after each drawing step.
+            checkpointing: keep only the steps' states for the backward pass and compute the rest again: T times
+                less memory, about a third more time.
+        """
+        if videos is not None:
+            self.check(videos)
+            batch = len(videos)
+        elif noise is not None:
+            batch = len(noise)
+        else:
+            raise ValueError("forward needs videos to reconstruct, or noise to draw new ones from; see generate()")
+        if noise is None:
+            size = (batch, self.config.draw_steps, self.config.latent_size)
+            noise = torch.randn(size, generator=generator, device=self.first_canvas.device)
+        words = self.conditioner.prepare(captions, batch)
+        video_parameters: Tensor | float = 0.0
+        if self.video_parameters is not None and videos is not None:
+            video_parameters = self.video_parameters(videos.flatten(1))
+
+        state, steps, canvases = self.start(batch), [], []
+        for noise_t in noise.unbind(dim=1):
+            arguments = (state, words, noise_t, videos, video_parameters)
+            if checkpointing:
+                state, step = checkpoint(self.step, *arguments, use_reentrant=False)
+            else:
+                state, step = self.step(*arguments)
+            steps.append(step)
+            if return_canvases:
+                canvases.append(state.canvas.sigmoid())
+
+        logits = state.canvas.float()
+        reconstruction = logits.new_zeros(batch)
+        if videos is not None:
+            pixelwise = functional.binary_cross_entropy_with_logits(logits, videos, reduction="none")
+            reconstruction = pixelwise.flatten(1).sum(dim=1)
+        return Drawing(
+            logits=logits,
+            reconstruction=reconstruction,
+            divergence_by_step=torch.stack([step.divergence for step in steps], dim=1),
+            canvases=torch.stack(canvases, dim=1) if return_canvases else None,
+            steps=steps,
+        )
+
+    def noise(self, count: int, seed: int) -> Float[Tensor, "count draw_step latent"]:
+        """The noise of videos 0..count under this seed: the same on every device, and for any count."""
+        size = (self.config.draw_steps, self.config.latent_size)
+        generator = torch.Generator().manual_seed(seed)
+        rows = [torch.randn(size, generator=generator) for _ in range(count)]
+        return torch.stack(rows).to(self.first_canvas.device)
+
+    @torch.no_grad()
+    def generate(
+        self, what: int | Sequence[str], *, seed: int = 0, return_canvases: bool = False
+    ) -> Float[Tensor, ...]:
+        """New videos from the prior (v2 section 3.1.6), in [0, 1].
+
+        Args:
+            what: how many videos, or a caption for each video.
+            seed: of the noise behind z. The same seed with another caption keeps it.
+            return_canvases: give the canvas after every drawing step; the last is the video.
+
+        Returns:
+            `[video, frame, channel, height, width]`, with canvases `[video, draw_step, frame, channel, height, width]`.
+        """
+        count, captions = (what, None) if isinstance(what, int) else (len(what), list(what))
+        if count < 1:
+            raise UserError("nothing to generate: ask for one video or more")
+        was_training = self.training
+        self.eval()
+        drawing = self(None, captions, noise=self.noise(count, seed), return_canvases=return_canvases)
+        self.train(was_training)
+        if drawing.canvases is not None:
+            return drawing.canvases
+        return drawing.videos
+
+    def targets(
+        self, videos: UInt8[Tensor, "batch frame channel height width"]
+    ) -> Float[Tensor, "batch frame channel height width"]:
+        """uint8 pixels as targets in [0, 1] under the model's protocol."""
+        return targets(videos.to(self.first_canvas.device), self.config.protocol)
+
+    def check(self, videos: Tensor) -> None:
+        """Raise UserError unless the videos have the model's shape."""
+        if videos.ndim != 5 or videos.shape[1:] != self.config.shape:
+            raise UserError(
+                f"got videos of shape {list(videos.shape)}; this model takes [batch, frame, channel, height, width] = "
+                f"[any, {', '.join(map(str, self.config.shape))}]"
+            )
+
+    @torch.no_grad()
+    def set_first_canvas(self, mean: Float[Tensor, " channel"]) -> None:
+        """Start a learned canvas at the data's mean pixel, one for each channel, in (0, 1)."""
+        if isinstance(self.first_canvas, nn.Parameter):
+            self.first_canvas.copy_(mean.clamp(1e-4, 1 - 1e-4).logit()[:, None, None])
+
+
+def targets(videos: UInt8[Tensor, "*shape"], protocol: Literal["binary", "grey"]) -> Float[Tensor, "*shape"]:
+    """uint8 pixels as targets in [0, 1]: thresholded at 0.5 (`binary`), or divided by 255 (`grey`)."""
+    return (videos > 127).float() if protocol == "binary" else videos.float() / 255
+
+
+def window_layer(hidden_size: int, attention: Attention) -> nn.Linear:
+    """The linear layer from h_dec to an attention's parameters, begun at the attention's first window."""
+    layer = nn.Linear(hidden_size, attention.parameter_size)
+    with torch.no_grad():
+        layer.bias.copy_(attention.window_start)
+    return layer
+
+
+def config_from_dict(values: dict[str, object]) -> SyncDrawConfig:
+    """A config from JSON.
+
+    Raises:
+        UserError: a field that this version does not know.
+    """
+    known = {field.name for field in dataclasses.fields(SyncDrawConfig)}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise UserError(f"model config has unknown fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return SyncDrawConfig(**values)  # type: ignore[arg-type]

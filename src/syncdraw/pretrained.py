@@ -1,0 +1,153 @@
+"""Models on disk: a folder with config.json and model.safetensors; those that ship lie in weights/."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from syncdraw.errors import UserError
+from syncdraw.files import atomic_path
+from syncdraw.model import SyncDraw, config_from_dict
+
+SHIPPED = Path(__file__).parent / "weights"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "config.json"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Names and folders of the models that come with the package."""
+    return {card.parent.name: card.parent for card in sorted(SHIPPED.glob(f"*/{CARD_FILE}")) if "model" in _card(card)}
+
+
+def save(model: SyncDraw, folder: str | Path, *, half: bool = False, **card: Any) -> None:
+    """Write a model: config.json with the model's config, a checksum and `card`; model.safetensors with the weights.
+
+    Args:
+        half: store float16; loading gives float32 again.
+        card: anything JSON that a reader of the folder should know, such as `metrics`.
+    """
+    folder = Path(folder)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    content = tensors_to_bytes(tensors)
+    written = {
+        "model": dataclasses.asdict(model.config),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **card,
+    }
+    # The weights first: a reader that catches the pair between the two writes is told so by the checksum.
+    with atomic_path(folder / WEIGHTS_FILE) as path:
+        path.write_bytes(content)
+    with atomic_path(folder / CARD_FILE) as path:
+        path.write_text(json.dumps(written, indent=1) + "\n")
+
+
+def load(name: str | Path, *, device: str | torch.device = "cpu") -> SyncDraw:
+    """A model ready to draw: by the name of a shipped one, from a folder (a run's, say), or from the hub.
+
+    Args:
+        name: such as "mnist1", "runs/mine", or "somebody/their-model" on the Hugging Face hub.
+
+    Raises:
+        UserError: nothing of that name, or a file that is missing, truncated, corrupt or of another version.
+    """
+    folder = find(str(name))
+    card = _card(folder / CARD_FILE)
+    if "model" not in card:
+        raise UserError(f"{folder / CARD_FILE} has no field 'model'; it is not the config of a Sync-DRAW model")
+    model = SyncDraw(config_from_dict(card["model"]))
+    load_weights(model, read_tensors(folder / WEIGHTS_FILE, card.get("sha256")), folder / WEIGHTS_FILE)
+    return model.to(device).eval()
+
+
+def load_card(name: str | Path) -> dict[str, Any]:
+    """config.json of a model: its `model` config, and what was written beside it, such as `metrics`."""
+    return _card(find(str(name)) / CARD_FILE)
+
+
+def find(name: str) -> Path:
+    """The folder of a model.
+
+    Raises:
+        UserError: there is none of that name; it suggests the nearest.
+    """
+    models = shipped_models()
+    if name in models:
+        return models[name]
+    folder = Path(name).expanduser()
+    if (folder / CARD_FILE).is_file():
+        return folder
+    if folder.is_dir():
+        raise UserError(
+            f"{name} has no {CARD_FILE}: give the folder of a trained model, or of a run that has saved one"
+        )
+    if name.count("/") == 1 and not name.startswith((".", "~")):
+        return _download(name)
+    near = difflib.get_close_matches(name, models, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(f"unknown model {name!r}: {hint}Shipped are {', '.join(models)}; a folder or a hub id works too")
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CARD_FILE, WEIGHTS_FILE]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{name!r} is no folder here, and the hub did not give it ({reason})") from error
+
+
+def _card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error})") from error
+    if not isinstance(card, dict):
+        raise UserError(f"{path} holds {type(card).__name__}; it must hold a JSON object")
+    return card
+
+
+def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, checked against a checksum where there is one.
+
+    Raises:
+        UserError: the file is missing, truncated or corrupt.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{path} is damaged: its checksum is not the one in {CARD_FILE}; copy or train it again")
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); copy or train it again") from error
+
+
+def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Put tensors into a module, as float32.
+
+    Raises:
+        UserError: names or shapes do not fit.
+    """
+    try:
+        model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{source} does not fit its config: {reason[:300]}") from error

@@ -1,0 +1,481 @@
+"""Training: one loop, from a config to a run folder.
+
+A run folder holds `config.yaml`, the model to load (`config.json`, `model.safetensors`), `state/` to resume from,
+`metrics.jsonl`, `samples/` and TensorBoard events. Everything random in step n is drawn from (seed, n), and the clips
+of step n are a function of the number of clips seen, so a resumed run goes on exactly as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from syncdraw import evaluate, media, pretrained
+from syncdraw.datasets import open_dataset
+from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig, caption
+from syncdraw.datasets.clips import Clips, Dataset, shuffled
+from syncdraw.datasets.prepared import PreparedClips
+from syncdraw.encoders import load_encoder
+from syncdraw.errors import UserError
+from syncdraw.files import atomic_path
+from syncdraw.model import SyncDraw, SyncDrawConfig
+from syncdraw.vocabulary import Vocabulary
+
+CONFIG_FILE, METRICS_FILE, STATE_FILE = "config.yaml", "metrics.jsonl", "state/training.pt"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. The defaults are the papers' (v2 section 4).
+
+    Attributes:
+        max_steps: optimiser steps.
+        batch_size: clips a step, over all processes.
+        learning_rate: of Adam.
+        warmup_steps: steps over which the rate grows from zero.
+        final_learning_rate: reached at max_steps on a cosine; None keeps the rate constant.
+        beta1: of Adam.
+        beta2: of Adam.
+        gradient_norm: gradients are scaled down to this global norm.
+        divergence_weight: of L_Z in the loss. 1 is the bound; more keeps the posterior nearer to the prior.
+        ema: decay of the moving average of the weights that is saved and sampled from; 0 for none.
+        precision: no, or bf16 for autocast.
+        checkpointing: compute drawing steps again in the backward pass: less memory, more time.
+        start_from: model whose weights training begins from; layers that differ in width share what overlaps.
+        seed: of weights, order of clips, and noise.
+        validation_clips: held-out clips measured at each validation.
+        validate_every: steps.
+        sample_every: steps from one picture of samples to the next.
+        save_every: steps from one checkpoint to the next.
+        log_every: steps that one line of metrics averages.
+    """
+
+    max_steps: int = 50_000
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    warmup_steps: int = 0
+    final_learning_rate: float | None = None
+    beta1: float = 0.5
+    beta2: float = 0.999
+    gradient_norm: float = 10.0
+    divergence_weight: float = 1.0
+    ema: float = 0.0
+    precision: Literal["no", "bf16"] = "no"
+    checkpointing: bool = False
+    start_from: str | None = None
+    seed: int = 0
+    validation_clips: int = 500
+    validate_every: int = 500
+    sample_every: int = 500
+    save_every: int = 500
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size", "validation_clips", "validate_every", "sample_every", "save_every",
+                     "log_every"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise UserError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
+        for name in ("learning_rate", "gradient_norm"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"train.{name} is {getattr(self, name)}; it must be more than 0")
+        for name in ("beta1", "beta2", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if self.divergence_weight < 0 or self.warmup_steps < 0:
+            raise UserError("train.divergence_weight and train.warmup_steps must be 0 or more")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run: what a recipe's YAML holds.
+
+    Attributes:
+        model: shape of the model.
+        data: bouncing_mnist, or a folder made by `syncdraw prepare`.
+        bouncing: settings of the data, where it is bouncing_mnist.
+        train: how it is trained.
+    """
+
+    model: SyncDrawConfig = field(default_factory=SyncDrawConfig)
+    data: str = "bouncing_mnist"
+    bouncing: BouncingMNISTConfig = field(default_factory=BouncingMNISTConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def dataset_of(config: RunConfig, split: Literal["train", "validation", "test"]) -> BouncingMNIST | PreparedClips:
+    """The data set that a run trains or is validated on.
+
+    Raises:
+        UserError: it is not there, or its clips do not have the model's shape.
+    """
+    needs_captions = True if config.model.captions != "none" else None
+    dataset = open_dataset(config.data, config.bouncing, split, captions=needs_captions)
+    if dataset.shape != config.model.shape:
+        raise UserError(
+            f"{config.data} has clips of [frames, channels, height, width] = {list(dataset.shape)}, "
+            f"the model takes {list(config.model.shape)}; set model.frames and so on to the data's"
+        )
+    return dataset
+
+
+def complete(config: RunConfig, dataset: BouncingMNIST | PreparedClips) -> RunConfig:
+    """Fill in what the captions decide: the vocabulary of a trained encoder, the version of a frozen one."""
+    model = config.model
+    if model.captions == "none":
+        return config
+    if model.captions == "sentence" and model.encoder != "recurrent":
+        version = load_encoder(model.encoder).version
+        return dataclasses.replace(config, model=dataclasses.replace(model, encoder_version=version))
+    if model.vocabulary:
+        return config
+    if isinstance(dataset, BouncingMNIST):
+        digits = config.bouncing.digits
+        captions = [caption((d,) * digits, (m,) * digits, config.bouncing.wording) for d in range(10) for m in (0, 1)]
+    else:
+        captions = [text for record in dataset.records for text in record.captions]
+    words = Vocabulary.from_captions(captions).words
+    return dataclasses.replace(config, model=dataclasses.replace(model, vocabulary=words))
+
+
+def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress: bool = True) -> Path:
+    """Train until `max_steps`, or until interrupted.
+
+    Args:
+        config: the run. With `resume` it must be the one that the run began with, but for `train.max_steps`.
+        out: the run folder.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: the folder holds a run and `resume` is False, or the other way round; or a setting is wrong.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the state is saved.
+    """
+    out = Path(out)
+    _check_folder(out, resume)
+    accelerator = Accelerator(mixed_precision=config.train.precision, log_with=None)
+    dataset, validation = dataset_of(config, "train"), dataset_of(config, "validation")
+    config = complete(config, dataset)
+    settings = config.train
+    set_seed(settings.seed)
+    model = SyncDraw(config.model)
+    if accelerator.is_main_process and not resume:
+        write_config(config, out)
+    if settings.start_from is not None and not resume:
+        start_from(model, settings.start_from)
+    else:
+        model.set_first_canvas(_mean_pixel(dataset, model))
+    # capturable would keep the step count on the device; fused does all parameters in one pass.
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True
+    )
+    average = [parameter.detach().clone() for parameter in model.parameters()]
+    state = {"step": 0, "seconds": 0.0}
+    if resume:
+        state = _load_state(out / STATE_FILE, model, optimizer, average)
+        _truncate_metrics(out / METRICS_FILE, int(state["step"]))
+    average = [tensor.to(accelerator.device) for tensor in average]
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    board = _board(out) if accelerator.is_main_process else None
+
+    first, clock = int(state["step"]), time.monotonic() - state["seconds"]
+    window: list[Tensor] = []
+    logged = time.monotonic()
+    bar = tqdm(
+        total=settings.max_steps, initial=first, unit="step", disable=not (progress and accelerator.is_main_process),
+        smoothing=0.05, dynamic_ncols=True,
+    )  # fmt: skip
+
+    def save(step: int) -> None:
+        if accelerator.is_main_process:
+            _save(out, config, model, optimizer, average, step, time.monotonic() - clock)
+
+    with _interruptible() as interrupted, bar:
+        for step, batch in _ahead(dataset, settings, accelerator, first):
+            if interrupted.is_set():
+                break
+            rate = learning_rate(settings, step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            # One seed a step and process, so that noise and word dropout need no state to resume from.
+            torch.manual_seed(_mix(settings.seed, step, accelerator.process_index))
+            wrapped.train()
+            with accelerator.autocast():
+                drawing = wrapped(
+                    model.targets(torch.from_numpy(batch.videos)),
+                    batch.captions if config.model.captions != "none" else None,
+                    checkpointing=settings.checkpointing,
+                )
+            loss = (drawing.reconstruction + settings.divergence_weight * drawing.divergence).mean()
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(model.parameters(), settings.gradient_norm)
+            if not torch.isfinite(norm):
+                raise UserError(
+                    f"training diverged at step {step}: the gradient is {norm.item()}; "
+                    f"the state in {out} is from before, resume with a lower train.learning_rate"
+                )
+            optimizer.step()
+            decay = min(settings.ema, (step + 1) / (step + 10))
+            torch._foreach_lerp_(average, [p.detach() for p in model.parameters()], 1 - decay)
+            parts = torch.stack([drawing.reconstruction.mean(), drawing.divergence.mean(), norm]).detach()
+            window.append(parts)
+            done = step + 1
+            bar.update()
+
+            if done % settings.log_every == 0 or done == settings.max_steps:
+                reconstruction, divergence, gradient = torch.stack(window).mean(dim=0).tolist()
+                videos_per_second = settings.batch_size * len(window) / (time.monotonic() - logged)
+                bar.set_postfix_str(
+                    f"L_X {reconstruction:.1f}, L_Z {divergence:.1f}, {videos_per_second:.0f} videos/s", refresh=False
+                )
+                _log(out, board, accelerator, done, clock, {
+                    "L_X": reconstruction, "L_Z": divergence, "gradient_norm": gradient, "learning_rate": rate,
+                    "videos_per_second": videos_per_second,
+                })  # fmt: skip
+                window.clear()
+                logged = time.monotonic()
+            last = done == settings.max_steps
+            validates, samples = done % settings.validate_every == 0, done % settings.sample_every == 0
+            if (validates or samples or last) and accelerator.is_main_process:
+                with _averaged(model, average, settings.ema):
+                    if validates or last:
+                        result = evaluate.bound(model, validation, clips=settings.validation_clips, seed=settings.seed)
+                        _log(out, board, accelerator, done, clock, {
+                            "validation_L_X": result.reconstruction, "validation_L_Z": result.divergence,
+                            "validation_negative_elbo": result.negative_elbo,
+                        })  # fmt: skip
+                    if samples or last:
+                        _sample(out, model, validation, done)
+            if done % settings.save_every == 0 or last:
+                save(done)
+            if interrupted.is_set() and not last:
+                save(done)
+                bar.close()
+                raise KeyboardInterrupt(f"stopped at step {done}; syncdraw train --resume --out {out} goes on")
+    if board is not None:
+        board.close()
+    accelerator.end_training()
+    return out
+
+
+def learning_rate(settings: TrainConfig, step: int) -> float:
+    """Linear warm-up, then constant, or a cosine to the final rate."""
+    rate = settings.learning_rate
+    if settings.final_learning_rate is not None:
+        progress = min(step / settings.max_steps, 1.0)
+        rate = (
+            settings.final_learning_rate
+            + (rate - settings.final_learning_rate) * (1 + math.cos(math.pi * progress)) / 2
+        )
+    return rate * min(1.0, (step + 1) / (settings.warmup_steps + 1))
+
+
+def start_from(model: SyncDraw, name: str) -> None:
+    """Copy a trained model's weights into another.
+
+    Captions come last in every layer's input, so that a layer which gains or loses them keeps what it has learned of
+    the rest: tensors that differ in size share the part that overlaps.
+    """
+    folder = pretrained.find(name)
+    tensors = pretrained.load(name).state_dict()
+    copied = 0
+    with torch.no_grad():
+        for key, target in model.state_dict().items():
+            source = tensors.get(key)
+            if source is None or source.ndim != target.ndim:
+                continue
+            overlap = tuple(slice(min(a, b)) for a, b in zip(source.shape, target.shape, strict=True))
+            target[overlap] = source[overlap]
+            copied += 1
+    if copied == 0:
+        raise UserError(f"train.start_from: {folder} has nothing in common with this model")
+
+
+def write_config(config: RunConfig, out: Path) -> None:
+    """config.yaml of a run."""
+    with atomic_path(out / CONFIG_FILE) as path:
+        values = json.loads(json.dumps(dataclasses.asdict(config)))  # tuples as lists
+        path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    if resume and not (out / STATE_FILE).is_file():
+        raise UserError(f"{out} has no saved state to resume; start the run without --resume")
+    if not resume and (out / CONFIG_FILE).exists():
+        raise UserError(f"{out} already holds a run; add --resume to continue it, or choose another folder")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; --out must name a folder")
+
+
+def _mean_pixel(dataset: Dataset, model: SyncDraw) -> Tensor:
+    count = min(len(dataset) or 256, 256)
+    sample = model.targets(torch.from_numpy(dataset.take(np.arange(count, dtype=np.int64)).videos))
+    return sample.mean(dim=(0, 1, 3, 4)).cpu()
+
+
+def _share(batch_size: int, accelerator: Accelerator) -> int:
+    if batch_size % accelerator.num_processes:
+        raise UserError(
+            f"train.batch_size is {batch_size}; it must be a multiple of the {accelerator.num_processes} processes"
+        )
+    return batch_size // accelerator.num_processes
+
+
+def _ahead(
+    dataset: BouncingMNIST | PreparedClips, settings: TrainConfig, accelerator: Accelerator, first: int
+) -> Iterator[tuple[int, Clips]]:
+    """Steps and their clips; the next batch is made by a thread while the model works on this one."""
+    share = _share(settings.batch_size, accelerator)
+
+    def fetch(step: int) -> Clips:
+        start = step * settings.batch_size + accelerator.process_index * share
+        indices = shuffled(len(dataset), start, share, settings.seed)
+        if isinstance(dataset, PreparedClips):
+            return dataset.take(indices, caption_seed=_mix(settings.seed, step))
+        return dataset.take(indices)
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        waiting = thread.submit(fetch, first) if first < settings.max_steps else None
+        for step in range(first, settings.max_steps):
+            assert waiting is not None
+            batch = waiting.result()
+            if step + 1 < settings.max_steps:
+                waiting = thread.submit(fetch, step + 1)
+            yield step, batch
+
+
+def _mix(*numbers: int) -> int:
+    """One seed from several numbers; neighbours give unrelated streams."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:7], "big")
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM set the event, so that the step in hand is finished and saved; a second one stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _averaged(model: nn.Module, average: list[Tensor], ema: float) -> Iterator[None]:
+    """Inside, the model has its averaged weights."""
+    if ema == 0:
+        yield
+        return
+    parameters = [parameter.detach() for parameter in model.parameters()]
+    own = [parameter.clone() for parameter in parameters]
+    with torch.no_grad():
+        torch._foreach_copy_(parameters, average)
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(parameters, own)
+
+
+def _save(
+    out: Path, config: RunConfig, model: SyncDraw, optimizer: Any, average: list[Tensor], step: int, seconds: float
+) -> None:
+    with atomic_path(out / STATE_FILE) as path:
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "average": average,
+                "state": {"step": step, "seconds": seconds},
+            },
+            path,
+        )
+    trained = {"steps": step, "clips_seen": step * config.train.batch_size, "minutes": round(seconds / 60, 1)}
+    with _averaged(model, average, config.train.ema):
+        bouncing = dataclasses.asdict(config.bouncing)
+        pretrained.save(model, out, trained=trained, data=config.data, bouncing=bouncing)
+
+
+def _load_state(path: Path, model: SyncDraw, optimizer: torch.optim.Optimizer, average: list[Tensor]) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        for mine, theirs in zip(average, saved["average"], strict=True):
+            mine.copy_(theirs)
+        return dict(saved["state"])
+    except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} cannot be resumed from: it is damaged or of another model ({reason})") from error
+
+
+def _truncate_metrics(path: Path, step: int) -> None:
+    """Drop lines of steps that were not saved and will be done again."""
+    if path.is_file():
+        lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # half a line, from a break
+
+
+def _log(out: Path, board: Any, accelerator: Accelerator, step: int, clock: float, values: dict[str, float]) -> None:
+    if not accelerator.is_main_process:
+        return
+    line = {"step": step, "seconds": round(time.monotonic() - clock, 1), **{k: round(v, 6) for k, v in values.items()}}
+    with (out / METRICS_FILE).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    if board is not None:
+        for name, value in values.items():
+            board.add_scalar(name, value, step)
+
+
+def _board(out: Path) -> Any:
+    """A TensorBoard writer, where the extra `log` is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(out / "tensorboard"))
+
+
+def _sample(out: Path, model: SyncDraw, validation: BouncingMNIST | PreparedClips, step: int) -> None:
+    """Sixteen samples as an animation; with captions, those of the first validation clips."""
+    what: int | list[str] = 16
+    if model.config.captions != "none":
+        what = validation.take(np.arange(min(16, len(validation)), dtype=np.int64)).captions or []
+    media.save_video(model.generate(what, seed=0).cpu(), out / "samples" / f"step_{step:07d}.gif", scale=2)
