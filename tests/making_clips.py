@@ -28,7 +28,7 @@ def textures(count: int, seed: int = 0, height: int = 48, width: int = 64) -> ND
 
 
 def write_clip(path: Path, frames: NDArray[np.uint8], suffix: str | None = None) -> Path:
-    """Write frames in the format that `suffix`, or else the path's own, names; without one, a folder of .png or .jpg."""
+    """Write frames in the format that `suffix`, or else the path's own, names; `png` and `jpg` make a folder."""
     kind = suffix or path.suffix
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind in CODECS:

@@ -21,6 +21,11 @@ beside the peak. The true tails are denormal, and so are their products with sma
 denormals ran 160 times slower (benchmarks/attention.py)."""
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Pixel coordinates, divergences and losses need float32 also where autocast works in bfloat16."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def gaussian_filters(
     centre: Float[Tensor, "*lead"],
     stride: Float[Tensor, "*lead"],
@@ -161,8 +166,7 @@ class FrameAttention(nn.Module):
         The limits are far outside anything useful (50 frames off the frame; filters of 0.0001 to 8,000 pixels); they
         only keep a diverging run from producing NaN.
         """
-        # Pixel coordinates need float32 also where autocast would make them bfloat16.
-        numbers = parameters.float().unflatten(1, (self.windows, self.numbers_per_window))
+        numbers = at_least_float32(parameters).unflatten(1, (self.windows, self.numbers_per_window))
         row, column, log_variance, log_stride, log_intensity = numbers.unbind(-1)[:5]
         row_centre = (self.height + 1) / 2 * (row.clamp(-100, 100) + 1)
         column_centre = (self.width + 1) / 2 * (column.clamp(-100, 100) + 1)
@@ -238,7 +242,7 @@ class CuboidAttention(FrameAttention):
 
     def window(self, parameters: Float[Tensor, "batch numbers"]) -> Window:
         """One window in space-time."""
-        time, log_variance, log_stride = parameters.float().unbind(-1)[5:]
+        time, log_variance, log_stride = at_least_float32(parameters).unbind(-1)[5:]
         bank = gaussian_filters(
             (self.frames + 1) / 2 * (time.clamp(-100, 100) + 1),
             self.largest_time_stride * _positive(log_stride, 9),

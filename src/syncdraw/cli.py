@@ -99,6 +99,10 @@ def _add_function(parser: Any, function: Callable[..., Any], short: dict[str, st
 def _parsed(parser: Any, arguments: list[str]) -> dict[str, Any]:
     from argparse import ArgumentError
 
+    switches = {name for action in parser._actions if getattr(action, "_typehint", None) is bool
+                for name in action.option_strings}  # fmt: skip
+    # A bare --switch is on; jsonargparse wants --switch=true.
+    arguments = [f"{argument}=true" if argument in switches else argument for argument in arguments]
     try:
         values = parser.instantiate(parser.parse_args(arguments))
     except ArgumentError as error:

@@ -17,6 +17,7 @@ from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.datasets.prepared import PreparedClips
 from syncdraw.errors import UserError
+from syncdraw.judge import NO_MOTION, Judge, caption_fidelity, readable_share
 from syncdraw.model import SyncDraw, targets
 
 Protocol = Literal["binary", "grey"]
@@ -175,3 +176,59 @@ def anchor_costs(train: Dataset, dataset: Dataset, protocol: Protocol, count: in
         videos = targets(torch.from_numpy(batch.videos), protocol).double()
         cost -= float((videos * mean.log() + (1 - videos) * (1 - mean).log()).sum())
     return {"mean_pixel": cost / count, "half": math.prod(dataset.shape) * math.log(2)}
+
+
+def caption_report(model: SyncDraw, card: dict[str, Any], *, samples: int, seed: int) -> Report:
+    """What the judge sees in samples: for captions seen in training and unseen ones, beside real clips and a floor.
+
+    The ceiling is the judge's reading of as many real test clips with the same captions. The floor is the samples
+    against captions that were dealt out anew. A model without captions is measured by its readable share alone.
+    """
+    config = BouncingMNISTConfig(**card.get("bouncing", {}))
+    if card.get("data") != "bouncing_mnist":
+        raise UserError("the judge reads digits; it measures models of Bouncing MNIST only")
+    judge, digits = Judge.load(), config.digits
+    kinds = ["seen", "unseen"] if model.config.captions != "none" and config.combinations == "seen" else ["all"]
+    values: dict[str, Any] = {"samples": samples, "seed": seed, "digits": digits}
+    rows: list[tuple[str, dict[str, float]]] = []
+    for kind in tqdm(kinds, unit="set of captions", leave=False):
+        clips = data_of(card, None, "test", combinations=kind).take(np.arange(samples))
+        captions = clips.captions or []
+        real = judge.read(torch.from_numpy(clips.videos).float() / 255, digits)
+        drawn = judge.read(samples_of(model, captions, seed), digits)
+        measured = {f"real test clips, {kind} captions": (real, captions)}
+        if model.config.captions != "none":
+            dealt = [captions[i] for i in np.random.default_rng(seed).permutation(samples)]
+            measured[f"samples, {kind} captions"] = (drawn, captions)
+            measured[f"samples, {kind} captions dealt anew"] = (drawn, dealt)
+        else:
+            measured["samples"] = (drawn, captions)
+        for name, (reading, texts) in measured.items():
+            numbers = caption_fidelity(reading, texts) if model.config.captions != "none" else {}
+            moving = (reading.motions != NO_MOTION).all(dim=1).float().mean().item()
+            numbers |= {"one_axis": moving, "readable_share": readable_share(reading)}
+            rows.append((name, numbers))
+            values[name] = numbers
+    columns = list(rows[0][1])
+    names = [name.replace("_", " ") for name in columns]
+    lines = [f"{samples} clips for each row, seed {seed}; shares in percent, read by the judge", ""]
+    lines.append(" " * 36 + "  ".join(names))
+    for name, numbers in rows:
+        cells = (f"{100 * numbers[c]:{len(n)}.1f}" for c, n in zip(columns, names, strict=True))
+        lines.append(f"{name:<36}" + "  ".join(cells))
+    lines += [
+        "",
+        "caption match: all digits and motions as said. one axis: every glyph moves along one axis. readable share:",
+        "each glyph reads as the same digit in all frames with a mean confidence above 0.9.",
+    ]
+    return Report("\n".join(lines), values)
+
+
+def samples_of(model: SyncDraw, captions: list[str], seed: int, batch_size: int = 100) -> torch.Tensor:
+    """One sample for each caption, or as many without, `[batch, frame, channel, height, width]`."""
+    parts = []
+    for number, start in enumerate(range(0, len(captions), batch_size)):
+        texts = captions[start : start + batch_size]
+        what = texts if model.config.captions != "none" else len(texts)
+        parts.append(model.generate(what, seed=seed + number).cpu())
+    return torch.cat(parts)

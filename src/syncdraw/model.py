@@ -25,7 +25,14 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from syncdraw.attention import Attention, CuboidAttention, FrameAttention, GlobalAttention, Window
+from syncdraw.attention import (
+    Attention,
+    CuboidAttention,
+    FrameAttention,
+    GlobalAttention,
+    Window,
+    at_least_float32,
+)
 from syncdraw.captions import Caption, Conditioner, NoCaptions, SentenceVector, WordAlignment, Words
 from syncdraw.encoders import RecurrentEncoder, WordStates, load_encoder
 from syncdraw.errors import UserError
@@ -331,7 +338,7 @@ class SyncDraw(nn.Module):
             if return_canvases:
                 canvases.append(state.canvas.sigmoid())
 
-        logits = state.canvas.float()
+        logits = at_least_float32(state.canvas)
         reconstruction = logits.new_zeros(batch)
         if videos is not None:
             pixelwise = functional.binary_cross_entropy_with_logits(logits, videos, reduction="none")

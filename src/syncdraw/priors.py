@@ -7,11 +7,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from syncdraw.attention import at_least_float32
+
 
 def normal(mean: Tensor, log_deviation: Tensor) -> Normal:
-    """A diagonal Gaussian from its mean and the logarithm of its standard deviation, in float32."""
+    """A diagonal Gaussian from its mean and the logarithm of its standard deviation."""
     # exp(+-10) is beyond any use; the limit keeps a diverging run from producing NaN.
-    return Normal(mean.float(), log_deviation.float().clamp(-10, 10).exp(), validate_args=False)
+    deviation = at_least_float32(log_deviation).clamp(-10, 10).exp()
+    return Normal(at_least_float32(mean), deviation, validate_args=False)
 
 
 class StandardPrior(nn.Module):

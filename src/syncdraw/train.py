@@ -61,6 +61,7 @@ class TrainConfig:
         precision: no, or bf16 for autocast.
         checkpointing: compute drawing steps again in the backward pass: less memory, more time.
         start_from: model whose weights training begins from; layers that differ in width share what overlaps.
+        fresh_captions: with start_from, leave its caption layers behind and begin them anew.
         seed: of weights, order of clips, and noise.
         validation_clips: held-out clips measured at each validation.
         validate_every: steps.
@@ -82,6 +83,7 @@ class TrainConfig:
     precision: Literal["no", "bf16"] = "no"
     checkpointing: bool = False
     start_from: str | None = None
+    fresh_captions: bool = False
     seed: int = 0
     validation_clips: int = 500
     validate_every: int = 500
@@ -181,7 +183,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     if accelerator.is_main_process and not resume:
         write_config(config, out)
     if settings.start_from is not None and not resume:
-        start_from(model, settings.start_from)
+        start_from(model, settings.start_from, settings.fresh_captions)
     else:
         model.set_first_canvas(_mean_pixel(dataset, model))
     # capturable would keep the step count on the device; fused does all parameters in one pass.
@@ -290,25 +292,34 @@ def learning_rate(settings: TrainConfig, step: int) -> float:
     return rate * min(1.0, (step + 1) / (settings.warmup_steps + 1))
 
 
-def start_from(model: SyncDraw, name: str) -> None:
+def start_from(model: SyncDraw, name: str, fresh_captions: bool = False) -> None:
     """Copy a trained model's weights into another.
 
     Captions come last in every layer's input, so that a layer which gains or loses them keeps what it has learned of
-    the rest: tensors that differ in size share the part that overlaps.
+    the rest: tensors that differ in size share the part that overlaps. Words are compared by their text: caption
+    layers are copied only where both models know the same words.
     """
-    folder = pretrained.find(name)
-    tensors = pretrained.load(name).state_dict()
+    source = pretrained.load(name)
+    if fresh_captions or source.config.vocabulary != model.config.vocabulary:
+        plain = SyncDraw(dataclasses.replace(source.config, captions="none", vocabulary=()))
+        _copy_overlap(source, plain)
+        source = plain
+    if not _copy_overlap(source, model):
+        raise UserError(f"train.start_from: {name} has nothing in common with this model")
+
+
+def _copy_overlap(source: nn.Module, target: nn.Module) -> int:
+    """Copy what tensors of the same name have in common; how many there were."""
+    tensors = source.state_dict()
     copied = 0
     with torch.no_grad():
-        for key, target in model.state_dict().items():
-            source = tensors.get(key)
-            if source is None or source.ndim != target.ndim:
-                continue
-            overlap = tuple(slice(min(a, b)) for a, b in zip(source.shape, target.shape, strict=True))
-            target[overlap] = source[overlap]
-            copied += 1
-    if copied == 0:
-        raise UserError(f"train.start_from: {folder} has nothing in common with this model")
+        for name, theirs in target.state_dict().items():
+            ours = tensors.get(name)
+            if ours is not None and ours.ndim == theirs.ndim:
+                overlap = tuple(slice(min(a, b)) for a, b in zip(ours.shape, theirs.shape, strict=True))
+                theirs[overlap] = ours[overlap]
+                copied += 1
+    return copied
 
 
 def write_config(config: RunConfig, out: Path) -> None:

@@ -32,6 +32,9 @@ Combination = tuple[tuple[int, int], ...]
 MOTIONS = ("left and right", "up and down")
 """The paper's two motions; elsewhere a motion is an index into this tuple."""
 
+STILL = -1
+"""The motion of a glyph that does not move, in `BouncingMNISTConfig.stills`."""
+
 HELD_OUT_CLIPS = {"validation": 1_000, "test": 10_000}
 """The number of clips in the splits that are not trained on; `BouncingMNISTConfig.clips` sets the training split's."""
 
@@ -86,8 +89,12 @@ def caption(labels: Sequence[int], motions: Sequence[int], wording: Wording = "v
 
     v2: 'digit 0 is moving up and down and digit 1 is moving left and right' (section 4.5.2).
     v1: 'The digit 0 is moving up and down, and digit 1 is moving left and right'.
+    A glyph whose motion is `STILL` is only named: 'digit 0'.
     """
-    clauses = [f"digit {label} is moving {MOTIONS[motion]}" for label, motion in zip(labels, motions, strict=True)]
+    clauses = [
+        f"digit {label}" if motion == STILL else f"digit {label} is moving {MOTIONS[motion]}"
+        for label, motion in zip(labels, motions, strict=True)
+    ]
     return " and ".join(clauses) if wording == "v2" else "The " + ", and ".join(clauses)
 
 
@@ -135,6 +142,9 @@ class BouncingMNISTConfig:
         speed: pixels a frame. The papers name none; their released scripts move 0.2 of the free 36 pixels.
         clips: clips in the training split; 0 for an endless one.
         combinations: which digits and motions occur: all, or those on one side of the hard split (v2, section 4.5).
+        stills: share of training clips that show their first frame throughout, captioned 'digit 3'. In the hard split
+            each digit has one motion, so nothing else tells a model which of the words stand for the digit (ours; no
+            unseen combination is shown).
         wording: the captions' wording, v1's or v2's.
         glyphs: a folder with idx files of other 28 x 28 glyphs, named as MNIST's or EMNIST's; None for MNIST.
         seed: another seed gives other clips. The hard split does not depend on it.
@@ -151,6 +161,7 @@ class BouncingMNISTConfig:
     speed: float = 7.2
     clips: int = 12_000
     combinations: Combinations = "all"
+    stills: float = 0.0
     wording: Wording = "v2"
     glyphs: str | None = None
     seed: int = 0
@@ -163,6 +174,8 @@ class BouncingMNISTConfig:
                 raise UserError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
         if not isinstance(self.speed, (int, float)) or not 0 < self.speed < math.inf:
             raise UserError(f"speed must be a number of pixels above 0, not {self.speed!r}")
+        if not isinstance(self.stills, (int, float)) or not 0 <= self.stills <= 1:
+            raise UserError(f"stills must be a share from 0 to 1, not {self.stills!r}")
         for name, allowed in (
             ("channels", (1, 3)),
             ("combinations", get_args(Combinations)),
@@ -181,7 +194,7 @@ class BouncingClips(Clips):
 
     Attributes:
         labels: int64 `[batch, glyph]`.
-        motions: int64 `[batch, glyph]`, an index into `MOTIONS`.
+        motions: int64 `[batch, glyph]`, an index into `MOTIONS`, or `STILL`.
         positions: int64 `[batch, glyph, frame, 2]`: row and column, in pixels, of the glyph's top left corner.
     """
 
@@ -241,6 +254,10 @@ class BouncingMNIST:
 
         labels, motions, glyphs = self._draw_glyphs(indices)
         positions = self._draw_positions(indices, motions)
+        if self.split == "train" and config.stills:
+            still = self._uniform(indices, "still")[:, 0] < config.stills
+            motions[still] = STILL
+            positions[still] = positions[still][:, :, :1]
         videos = np.zeros((len(indices), config.frames, config.height, config.width), np.uint8)
         # The window of a clip and frame that begins at a row and column; writing into it draws on the video.
         windows = sliding_window_view(videos, (GLYPH_SIZE, GLYPH_SIZE), axis=(2, 3), writeable=True)
@@ -304,7 +321,7 @@ class BouncingMNIST:
         return (_scramble(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-_FIELDS = ("label", "motion", "glyph", "start", "direction", "across")
+_FIELDS = ("label", "motion", "glyph", "start", "direction", "across", "still")
 
 
 def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

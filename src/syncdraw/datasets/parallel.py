@@ -5,6 +5,7 @@ Threads do it, not processes: PyAV decodes and scales outside the interpreter's 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections import deque
@@ -54,15 +55,20 @@ NOTHING = Previous(np.empty(0, np.uint8))
 
 
 def file_stamp(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds; of a folder, over its frames. (-1, 0) if it is gone."""
+    """Size in bytes and time of change in nanoseconds, (-1, 0) if it is gone.
+
+    Of a folder of frames, the sum of the sizes, and a number that changes with any name, size or time.
+    """
     try:
         if not path.is_dir():
             found = path.stat()
             return found.st_size, found.st_mtime_ns
-        stats = [part.stat() for part in frame_files(path)]
-        return sum(part.st_size for part in stats), max((part.st_mtime_ns for part in stats), default=0)
+        stats = [(part.name, part.stat()) for part in frame_files(path)]
     except OSError:
         return -1, 0
+    listed = repr([(name, found.st_size, found.st_mtime_ns) for name, found in stats])
+    digest = hashlib.blake2b(listed.encode("utf-8", "surrogateescape"), digest_size=7).digest()
+    return sum(found.st_size for _, found in stats), int.from_bytes(digest)
 
 
 def _decode_one(

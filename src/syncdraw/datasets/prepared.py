@@ -110,7 +110,7 @@ class ClipRecord:
         frames: the numbers of the clip's frames in it, the first frame being 0.
         hash: BLAKE2b of its content, hexadecimal.
         size: bytes.
-        modified: time of its last change, nanoseconds since 1970.
+        modified: time of its last change, nanoseconds since 1970; of a folder, a number that changes with its frames.
         split: `train`, `validation` or `test`.
         captions: none, one or several.
         measured: what the pixels said about the clip, and its captions repeat (KTH: `right to left`); else empty.

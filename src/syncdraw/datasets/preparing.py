@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from syncdraw.datasets.decode import content_hash
+from syncdraw.datasets.fitting import Unreadable
 from syncdraw.datasets.parallel import NOTHING, Decoder, Entry, Previous, decode_in_order, file_stamp
 from syncdraw.datasets.prepared import (
     ABOUT,
@@ -176,10 +178,14 @@ class _Job:
             raise UserError(f"cannot write {there}: {error.strerror or error}") from error
 
     def _about(self) -> dict[str, Any]:
-        """`prepared.json` of the destination as it is, or nothing if it is missing or of no use."""
-        with suppress(UserError, OSError):
+        """`prepared.json` of the destination as it is, or nothing if it or what it tells of is missing or damaged."""
+        with suppress(UserError, Unreadable, OSError, KeyError, TypeError):
             about = read_about(self.destination)
-            if (self.destination / CLIPS).is_file() and (self.destination / MANIFEST).is_file():
+            shape = (about["report"]["clips"], *ClipConfig(**about["config"]).shape)
+            array = self.destination / CLIPS
+            with array.open("rb") as file:
+                whole = file.read(_HEADER) == _npy_header(shape) and array.stat().st_size == _HEADER + np.prod(shape)
+            if whole and about["manifest"] == content_hash(self.destination / MANIFEST):
                 return about
         return {}
 
@@ -228,13 +234,8 @@ class _Job:
         """The clips of the destination as it is, if they were cut in the same way."""
         if about.get("pixels") != self._pixels:
             return NOTHING
-        try:
-            records = read_manifest(self.destination)
-            previous = Previous(np.load(self.destination / CLIPS, mmap_mode="r"))
-        except (UserError, OSError, ValueError):
-            return NOTHING
-        if previous.videos.shape != (len(records), *self.config.shape):
-            return NOTHING
+        records = read_manifest(self.destination)
+        previous = Previous(np.asarray(np.load(self.destination / CLIPS, mmap_mode="r")))
         said: dict[str, list[Problem]] = {}
         for one in about["decoding"]:
             said.setdefault(one["name"], []).append(Problem(**one))
@@ -282,6 +283,7 @@ class _Job:
             about = {
                 **self._settings,
                 "pixels": self._pixels,
+                "manifest": content_hash(folder / MANIFEST),
                 "fingerprint": self._fingerprint,
                 "report": asdict(report),
                 "decoding": [asdict(problem) for entry in entries for problem in entry.problems],

@@ -1,0 +1,32 @@
+# `make demo` and `make test` need Python 3.11 or newer, and reach nothing but package registries.
+PYTHON ?= python3
+VENV := .venv
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/installed
+	$(VENV)/bin/syncdraw generate "digit 3 is moving left and right" "digit 7 is moving up and down" \
+		--num 4 -o three-and-seven.gif
+
+test: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; try make PYTHON=python3.12')"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,301 @@
+"""The model against the papers' equations written down literally, against torch.distributions, and against itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from literal import losses, lstm
+from syncdraw import SyncDraw, SyncDrawConfig, UserError
+from syncdraw.captions import SentenceVector, WordAlignment
+from syncdraw.model import config_from_dict, targets
+from syncdraw.priors import CaptionPrior, NetworkPrior
+
+TINY = SyncDrawConfig(frames=3, channels=1, height=9, width=7, draw_steps=4, grid_size=3, hidden_size=8, latent_size=5)
+WORDS = ("0", "1", "and", "digit", "down", "is", "left", "moving", "right", "up")
+CAPTIONS = ["digit 0 is moving left and right", "digit 1 is moving up and down"]
+
+
+def build(**changes: object) -> SyncDraw:
+    torch.manual_seed(3)
+    return SyncDraw(dataclasses.replace(TINY, **changes))
+
+
+def videos_for(model: SyncDraw, batch: int = 2) -> torch.Tensor:
+    return torch.rand(batch, *model.config.shape, generator=torch.Generator().manual_seed(5))
+
+
+def noise_for(model: SyncDraw, batch: int = 2) -> torch.Tensor:
+    return model.noise(batch, seed=7)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_losses_equal_the_literal_version(channels: int) -> None:
+    model = build(channels=channels)
+    videos, noise = videos_for(model), noise_for(model)
+    drawing = model(videos, noise=noise)
+    reconstruction, divergence = losses(model, videos, noise)
+    torch.testing.assert_close(drawing.reconstruction, reconstruction, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(drawing.divergence, divergence, rtol=1e-4, atol=1e-3)
+
+
+def test_gradients_equal_the_literal_version() -> None:
+    model = build()
+    videos, noise = videos_for(model), noise_for(model)
+    model(videos, noise=noise).negative_elbo.mean().backward()
+    ours = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    sum(losses(model, videos, noise)).mean().backward()  # type: ignore[union-attr]
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_gradient_against_finite_differences() -> None:
+    """Of the loss, along random directions through all parameters at once, in float64."""
+    model = build(frames=2, height=5, width=4, draw_steps=2, hidden_size=3, latent_size=2).double()
+    videos, noise = videos_for(model).double(), noise_for(model).double()
+    parameters = list(model.parameters())
+    gradient = torch.autograd.grad(model(videos, noise=noise).negative_elbo.sum(), parameters)
+    step = 1e-6
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        direction = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
+        measured = []
+        with torch.no_grad():
+            for distance in (step, -2 * step):
+                torch._foreach_add_(parameters, direction, alpha=distance)
+                measured.append(model(videos, noise=noise).negative_elbo.sum().item())
+            torch._foreach_add_(parameters, direction, alpha=step)
+        slope = sum((g * d).sum().item() for g, d in zip(gradient, direction, strict=True))
+        assert (measured[0] - measured[1]) / (2 * step) == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("prior", ["standard", "caption", "network"])
+def test_divergence_is_the_exact_kl(prior: str) -> None:
+    """Against the mean of log q - log p over many samples, for one drawing step."""
+    model = build(prior=prior, draw_steps=1)
+    videos = videos_for(model, 1)
+    with torch.no_grad():
+        state, words = model.start(1), model.conditioner.prepare(None, 1)
+        caption = model.conditioner.attend(words, state.decoder[0])
+        q, _, _ = model.encode(state, caption, videos, 0.0)
+        p = model.prior(state.decoder[0], caption.decoder)
+        z = Normal(q.loc, q.scale).sample((200_000,))
+        estimate = (q.log_prob(z) - p.log_prob(z)).sum(dim=-1).mean().item()
+        drawing = model(videos, noise=noise_for(model, 1)[:, :1])
+    assert drawing.divergence.item() == pytest.approx(kl_divergence(q, p).sum().item(), rel=1e-5)
+    assert drawing.divergence.item() == pytest.approx(estimate, rel=0.02, abs=0.01)
+
+
+def test_the_caption_prior_is_v1s() -> None:
+    prior, h_dec = CaptionPrior(8, 4, 5), torch.randn(2, 8)
+    got = prior(h_dec, torch.zeros(2, 4))
+    torch.testing.assert_close(got.loc, torch.tanh(h_dec @ prior.mean.weight.T))
+    torch.testing.assert_close(got.scale, torch.exp(torch.tanh(h_dec @ prior.log_deviation.weight.T)))
+
+
+def test_the_network_prior_begins_at_the_standard_one() -> None:
+    got = NetworkPrior(8, 4, 5)(torch.randn(2, 8), torch.randn(2, 4))
+    torch.testing.assert_close(got.loc, torch.zeros(2, 5))
+    torch.testing.assert_close(got.scale, torch.ones(2, 5))
+
+
+def test_word_alignment_equals_equations_12_and_13() -> None:
+    model = build(captions="alignment", vocabulary=WORDS, caption_size=6, prior="caption")
+    captions = [CAPTIONS[0], "digit 1 is moving"]  # of different lengths
+    words = model.conditioner.prepare(captions, 2)
+    h_dec = torch.randn(2, 8)
+    got = model.conditioner.attend(words, h_dec)
+    alignment = model.conditioner
+    assert isinstance(alignment, WordAlignment)
+    for b, caption in enumerate(captions):
+        count = len(caption.split())
+        energies = torch.stack([
+            alignment.score.weight[0]
+            @ torch.tanh(
+                alignment.key.weight @ words.states[b, i] + alignment.query.weight @ h_dec[b] + alignment.key.bias
+            )
+            for i in range(count)
+        ])  # fmt: skip
+        alpha = energies.exp() / energies.exp().sum()
+        torch.testing.assert_close(got.alignment[b, :count], alpha)
+        assert (got.alignment[b, count:] == 0).all()
+        torch.testing.assert_close(got.decoder[b], sum(alpha[i] * words.states[b, i] for i in range(count)))
+
+
+def test_sentence_vectors_enter_both_lstms() -> None:
+    """Eqs 12 and 13, against an LSTM written out gate by gate."""
+    model = build(captions="sentence", vocabulary=WORDS, caption_size=6)
+    assert isinstance(model.conditioner, SentenceVector)
+    state, words = model.start(2), model.conditioner.prepare(CAPTIONS, 2)
+    caption = model.conditioner.attend(words, state.decoder[0])
+    videos, z = videos_for(model), torch.randn(2, 5)
+    _, window, encoder = model.encode(state, caption, videos, 0.0)
+    read = model.read_attention.read(videos, window)
+    error = model.read_attention.read(videos - state.canvas.sigmoid(), window)
+    sentence = words.states[:, 0]
+    x = torch.cat([read, error, state.decoder[0], sentence], dim=1)
+    torch.testing.assert_close(encoder[0], lstm(model.encoder, x, state.encoder)[0])
+    drawn, _ = model.draw(state, z, caption)
+    torch.testing.assert_close(drawn.decoder[0], lstm(model.decoder, torch.cat([z, sentence], 1), state.decoder)[0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention": "global"},
+        {"attention": "cuboid"},
+        {"read_from": "state_and_video"},
+        {"content": "shared", "canvas": "learned", "window_start": "smooth", "prior": "network"},
+        {"channels": 3, "write_grid_size": 4},
+        {"grid_size": 1},
+        {"frames": 1, "draw_steps": 1},
+        {"captions": "alignment", "vocabulary": WORDS, "prior": "caption", "caption_size": 6, "word_dropout": 0.5},
+        {"captions": "sentence", "vocabulary": WORDS, "caption_size": 6},
+    ],
+)
+def test_every_variant_trains_and_generates(changes: dict[str, object]) -> None:
+    model = build(**changes)
+    captions = CAPTIONS if model.config.captions != "none" else None
+    drawing = model(videos_for(model), captions, noise=noise_for(model), return_canvases=True)
+    drawing.negative_elbo.mean().backward()
+    for name, parameter in model.named_parameters():
+        if model.config.draw_steps > 1:  # the windows of the first step come from h_dec = 0
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+    assert drawing.canvases.shape == (2, model.config.draw_steps, *model.config.shape)
+    torch.testing.assert_close(drawing.canvases[:, -1], drawing.videos)
+    videos = model.generate(captions or 2, seed=1)
+    assert videos.shape == (2, *model.config.shape)
+    assert ((videos >= 0) & (videos <= 1)).all()
+
+
+def test_generation_is_the_training_step_with_z_from_the_prior() -> None:
+    """Feeding the z's of a reconstruction to `draw` gives its canvas: there is no second graph."""
+    model = build()
+    with torch.no_grad():
+        drawing = model(videos_for(model), noise=noise_for(model))
+        state = model.start(2)
+        caption = model.conditioner.attend(model.conditioner.prepare(None, 2), state.decoder[0])
+        for step in drawing.steps:
+            state, _ = model.draw(state, step.z, caption)
+    assert torch.equal(state.canvas, drawing.logits)
+
+
+def test_seeds() -> None:
+    model = build(captions="sentence", vocabulary=WORDS, caption_size=6)
+    one = model.generate(CAPTIONS[:1], seed=4)
+    assert torch.equal(one, model.generate(CAPTIONS[:1], seed=4))
+    assert not torch.equal(one, model.generate(CAPTIONS[:1], seed=5))
+    assert torch.equal(model.noise(3, seed=4)[:2], model.noise(2, seed=4)), "more videos must not change the first"
+    torch.testing.assert_close(one[0], model.generate(CAPTIONS, seed=4)[0])
+    assert not torch.equal(one, model.generate(CAPTIONS[1:], seed=4))
+    torch.rand(7)
+    assert torch.equal(one, model.generate(CAPTIONS[:1], seed=4)), "the global generator must not matter"
+
+
+def test_canvases_of_generation_end_in_the_video() -> None:
+    model = build()
+    canvases = model.generate(2, seed=0, return_canvases=True)
+    assert canvases.shape == (2, 4, *model.config.shape)
+    assert torch.equal(canvases[:, -1], model.generate(2, seed=0))
+
+
+def test_checkpointing_changes_nothing_but_memory() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = build(word_dropout=0.0)
+        model(videos_for(model), noise=noise_for(model), checkpointing=checkpointing).negative_elbo.mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for plain, again in itertools.zip_longest(*gradients):
+        assert torch.equal(plain, again)
+
+
+def test_autocast_bf16() -> None:
+    model = build()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        drawing = model(videos_for(model), noise=noise_for(model))
+    full = model(videos_for(model), noise=noise_for(model))
+    assert drawing.reconstruction.dtype == torch.float32
+    torch.testing.assert_close(drawing.reconstruction, full.reconstruction, rtol=0.02, atol=0.5)
+    drawing.negative_elbo.mean().backward()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_cuda_draws_what_the_cpu_draws() -> None:
+    model = build()
+    expected = model.generate(2, seed=0)
+    torch.testing.assert_close(model.cuda().generate(2, seed=0).cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_learned_canvas_starts_at_the_mean() -> None:
+    model = build(canvas="learned")
+    model.set_first_canvas(torch.tensor([0.025]))
+    torch.testing.assert_close(model.start(1).canvas.sigmoid(), torch.full((1, 3, 1, 9, 7), 0.025))
+    paper = build(canvas="zero")
+    paper.set_first_canvas(torch.tensor([0.025]))
+    assert (paper.start(1).canvas == 0).all()
+    assert "first_canvas" not in dict(paper.named_parameters())
+
+
+def test_your_own_attention() -> None:
+    """A new attention is one object, passed in."""
+
+    class WholeFrame(torch.nn.Module):
+        parameter_size, patch_size = 1, 3 * 1 * 9 * 7
+        window_start = torch.zeros(1)
+
+        def window(self, parameters: torch.Tensor) -> torch.Tensor:
+            return parameters
+
+        def read(self, videos: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+            return videos.flatten(1)
+
+        def write(self, patch: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+            return patch.view(-1, 3, 1, 9, 7)
+
+    model = SyncDraw(TINY, read_attention=WholeFrame(), write_attention=WholeFrame())  # type: ignore[arg-type]
+    assert model(videos_for(model), noise=noise_for(model)).negative_elbo.isfinite().all()
+
+
+def test_targets() -> None:
+    pixels = torch.tensor([0, 127, 128, 255], dtype=torch.uint8)
+    assert targets(pixels, "binary").tolist() == [0, 0, 1, 1]
+    torch.testing.assert_close(targets(pixels, "grey"), torch.tensor([0, 127 / 255, 128 / 255, 1]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid_size": 0}, "model.grid_size is 0"),
+        ({"channels": 2}, "model.channels is 2"),
+        ({"word_dropout": 1.0}, "model.word_dropout is 1.0"),
+        ({"content": "shared", "attention": "cuboid"}, "not cuboid"),
+    ],
+)
+def test_bad_configs(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(TINY, **changes)
+
+
+def test_bad_input() -> None:
+    model = build()
+    with pytest.raises(UserError, match=r"\[any, 3, 1, 9, 7\]"):
+        model(torch.rand(2, 3, 1, 8, 7))
+    with pytest.raises(UserError, match="one video or more"):
+        model.generate(0)
+    captioned = build(captions="sentence", vocabulary=WORDS, caption_size=6)
+    with pytest.raises(UserError, match="one caption for each video"):
+        captioned.generate(2)
+    with pytest.raises(UserError, match="1 captions for 2 videos"):
+        captioned(videos_for(captioned), CAPTIONS[:1])
+    with pytest.raises(UserError, match="sideways"):
+        captioned.generate(["digit 0 is moving sideways"])
+    with pytest.raises(UserError, match="vocabulary is empty"):
+        build(captions="sentence")
+    with pytest.raises(UserError, match="unknown fields colour"):
+        config_from_dict({"colour": 1})
