@@ -266,6 +266,21 @@ def test_truncated_files_are_used_as_far_as_they_go(tmp_path, kind, choice):
     assert "damaged" in str(problems[0])
 
 
+def test_what_follows_the_last_frame_of_a_gif_is_no_damage(tmp_path):
+    path = write_clip(tmp_path / "a.gif", levels(6))
+    whole = path.read_bytes()
+    config = ClipConfig(frames=6, height=12, width=16)
+    for end in (b"!\xfe\x05hello\0;", b"; and something after it"):
+        path.write_bytes(whole[:-1] + end)
+        (clip,), problems = decode(path, config)
+        assert clip.frames == list(range(6))
+        assert not problems
+    path.write_bytes(whole[:-1])
+    (clip,), problems = decode(path, config)
+    assert clip.frames == list(range(6))
+    assert "it breaks off after 6 whole frames" in problems[0].reason
+
+
 @pytest.mark.parametrize("kind", [".mp4", ".avi", ".mkv", ".webm", ".gif", ".webp"])
 @pytest.mark.parametrize("content", [b"", b"\0", b"no video at all" * 50, b"GIF89a", b"RIFF\x10\0\0\0WEBP"])
 def test_nonsense_is_unreadable(tmp_path, kind, content):

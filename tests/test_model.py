@@ -150,6 +150,7 @@ def test_sentence_vectors_enter_both_lstms() -> None:
         {"attention": "global"},
         {"attention": "cuboid"},
         {"read_from": "state_and_video"},
+        {"windows": 2, "content": "shared"},
         {"content": "shared", "canvas": "learned", "window_start": "smooth", "prior": "network"},
         {"channels": 3, "write_grid_size": 4},
         {"grid_size": 1},
@@ -274,7 +275,8 @@ def test_targets() -> None:
         ({"grid_size": 0}, "model.grid_size is 0"),
         ({"channels": 2}, "model.channels is 2"),
         ({"word_dropout": 1.0}, "model.word_dropout is 1.0"),
-        ({"content": "shared", "attention": "cuboid"}, "not cuboid"),
+        ({"content": "shared", "attention": "cuboid"}, "is cuboid"),
+        ({"windows": 2, "attention": "cuboid"}, "is cuboid"),
     ],
 )
 def test_bad_configs(changes: dict[str, object], message: str) -> None:

@@ -136,6 +136,16 @@ def test_few_files_still_give_each_split_one(tmp_path, count):
     assert alone == {"train": count, "validation": 0, "test": 0}
 
 
+def test_a_long_file_is_trained_on(tmp_path):
+    for number, count in enumerate([28, 28, 5, 6, 7]):
+        write_clip(tmp_path / "in" / f"{number}.gif", textures(count, number))
+    for seed in range(4):  # other textures, other hashes
+        write_clip(tmp_path / "in" / "5.gif", textures(28, 100 + seed))
+        splits = prepared(tmp_path / "in", tmp_path / "out", replace(SMALL, clips_per_file=0)).splits
+        assert splits["train"] >= 8
+        assert min(splits.values()) >= 1
+
+
 def test_a_folder_of_frames_at_the_top(tmp_path):
     write_clip(tmp_path / "walk", textures(5), "png")
     prepared(tmp_path / "walk", tmp_path / "out")

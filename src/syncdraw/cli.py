@@ -242,7 +242,8 @@ def train(arguments: list[str]) -> None:
     parser = ArgumentParser(
         prog="syncdraw train",
         description="Train a model by a recipe, given by its name or as a YAML file. Every setting can be changed on "
-        f"the command line. Recipes: {', '.join(recipes())}.",
+        f"the command line. Recipes: {', '.join(recipes())}. `syncdraw train judge` trains the reader of digits that "
+        "evaluates captions.",
         exit_on_error=False,
     )
     parser.add_argument("recipe", nargs="?", help="a name from the list above, or a YAML file")
@@ -251,6 +252,11 @@ def train(arguments: list[str]) -> None:
     parser.add_argument("--config", action="config", help="more settings from a YAML file")
     parser.add_class_arguments(training.RunConfig)
     recipe = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    if recipe == "judge":
+        from syncdraw.judge import train_judge
+
+        print(json.dumps(_call("train judge", train_judge, arguments, {}), indent=1))
+        return
     out = _option(arguments, "--out") or (f"runs/{Path(recipe).stem}" if recipe else None)
     if out is None:
         if not {"-h", "--help"} & set(arguments):

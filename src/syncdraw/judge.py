@@ -554,8 +554,10 @@ def train_judge(
     }
     weights = safetensors.torch.save(state)
     reader.load_state_dict(state)  # measure what is stored
+    arguments = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    given = " ".join(f"--{name} {value}" for name, value in arguments.items())
     config = {
-        "training": {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed},
+        "command": f"syncdraw train judge {given}",
         "hardware": f"{torch.get_num_threads()} thread(s) of a CPU with {os.cpu_count()} cores",
         "training_seconds": round(time.monotonic() - started),
         "measured": measure_judge(Judge(reader)),
@@ -573,18 +575,18 @@ def measure_judge(judge: Judge, clips: int = 1_000) -> dict[str, Any]:
     images, labels = _mnist("t10k")
     with torch.no_grad():
         right = [judge.reader(part)[0].argmax(-1) for part in images.split(500)]
-    measured: dict[str, Any] = {"mnist_test_accuracy": (torch.cat(right) == labels).float().mean().item()}
+    measured: dict[str, Any] = {"mnist_test_accuracy": round((torch.cat(right) == labels).float().mean().item(), 4)}
     for digits in (1, 2):
         real = BouncingMNIST(BouncingMNISTConfig(digits=digits), "test").take(np.arange(clips))
         reading = judge.read(torch.from_numpy(real.videos) / 255, digits)
         assert real.captions is not None
-        measured[f"real_test_clips_{digits}"] = {
-            "clips": clips,
-            **caption_fidelity(reading, real.captions),
+        values = caption_fidelity(reading, real.captions) | {
             "readable_share": readable_share(reading),
             "speed": reading.speed.mean().item(),
             "drift": reading.drift.mean().item(),
         }
+        rounded = {name: round(value, 4) for name, value in values.items()}
+        measured[f"real_test_clips_{digits}"] = {"clips": clips, **rounded}
     return measured
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -55,6 +55,7 @@ class SyncDrawConfig:
         hidden_size: width of both LSTMs.
         latent_size: width of each z^t.
         attention: a window for each frame, one for all frames (Table 1's Global) or one in space-time (its Baseline).
+        windows: how many windows each frame has (the papers: one).
         read_from: windows to read with come from h_dec^{t-1} (v1), or from h_dec^{t-1} and the video (v2).
         content: what is written is each frame's own (papers), or shared by all frames, each placing it (ours).
         canvas: starts at zero, probability 0.5 everywhere (papers), or at a learned logit (ours, and DRAW's code).
@@ -79,6 +80,7 @@ class SyncDrawConfig:
     hidden_size: int = 256
     latent_size: int = 100
     attention: Literal["frame", "global", "cuboid"] = "frame"
+    windows: int = 1
     read_from: Literal["state", "state_and_video"] = "state"
     content: Literal["per_frame", "shared"] = "per_frame"
     canvas: Literal["zero", "learned"] = "zero"
@@ -93,13 +95,15 @@ class SyncDrawConfig:
     protocol: Literal["binary", "grey"] = "grey"
 
     def __post_init__(self) -> None:
-        for name in ("frames", "height", "width", "draw_steps", "grid_size", "hidden_size", "latent_size"):
+        for name in ("frames", "height", "width", "draw_steps", "grid_size", "hidden_size", "latent_size", "windows"):
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
         if self.channels not in (1, 3):
             raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
-        if self.content == "shared" and self.attention == "cuboid":
-            raise UserError("model.content is shared, which goes with attention frame or global, not cuboid")
+        if self.attention == "cuboid" and (self.content == "shared" or self.windows > 1):
+            raise UserError(
+                "model.attention is cuboid, which has one window and no shared content; choose frame or global"
+            )
         if not 0 <= self.word_dropout < 1:
             raise UserError(f"model.word_dropout is {self.word_dropout}; it must be at least 0 and below 1")
         # JSON and YAML give lists.
@@ -174,10 +178,10 @@ ATTENTIONS = {"frame": FrameAttention, "global": GlobalAttention, "cuboid": Cubo
 
 def build_attention(config: SyncDrawConfig, grid_size: int, shared_content: bool) -> FrameAttention:
     """The attention that a config names."""
-    options = {"shared_content": True} if shared_content else {}
-    return ATTENTIONS[config.attention](
-        *config.shape, grid_size, smooth_start=config.window_start == "smooth", **options
-    )
+    options: dict[str, Any] = {"smooth_start": config.window_start == "smooth"}
+    if config.attention != "cuboid":
+        options |= {"sets": config.windows, "shared_content": shared_content}
+    return ATTENTIONS[config.attention](*config.shape, grid_size, **options)
 
 
 def build_conditioner(config: SyncDrawConfig) -> NoCaptions | WordAlignment | SentenceVector:
@@ -235,7 +239,9 @@ class SyncDraw(nn.Module):
         if config.read_from == "state_and_video":
             pixels = config.frames * config.channels * config.height * config.width
             self.video_parameters = nn.Linear(pixels, read.parameter_size, bias=False)
-        self.encoder = nn.LSTMCell(2 * read.patch_size + hidden + captions.encoder_size, hidden)
+        # What the encoder is given, side by side: read(x), read(x^), h_dec, S (eqs 7, 12).
+        self.encoder_inputs = (read.patch_size, read.patch_size, hidden, captions.encoder_size)
+        self.encoder = nn.LSTMCell(sum(self.encoder_inputs), hidden)
         self.posterior = nn.Linear(hidden, 2 * config.latent_size)
         self.prior = PRIORS[config.prior](hidden, captions.decoder_size, config.latent_size)
         self.decoder = nn.LSTMCell(config.latent_size + captions.decoder_size, hidden)

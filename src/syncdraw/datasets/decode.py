@@ -185,6 +185,11 @@ def count_frames(path: Path) -> tuple[int, str]:
         if _is_webp(path):
             with Image.open(path, formats=["WEBP"]) as image:
                 return int(getattr(image, "n_frames", 1)), ""
+        with path.open("rb") as file:
+            if file.read(4) == b"GIF8":
+                # A GIF does not say how many frames it has; and half a frame decodes without an error.
+                images, whole = _gif_frames(b"GIF8" + file.read())
+                return images, "" if whole else f"it breaks off after {images} whole frames"
         present = corrupt = 0
         end = 0.0
         with _open_video(path) as (container, stream):
@@ -195,8 +200,6 @@ def count_frames(path: Path) -> tuple[int, str]:
                     present += packet.size > 0 and not packet.is_corrupt
                     if packet.pts is not None:
                         end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if container.format.name == "gif" and present and not _ends_in_trailer(path):
-                return present - 1, f"it breaks off in frame {present}"
             promised = max(stream.frames, present + corrupt)
             if present < promised - 1 or corrupt:
                 return present, f"{present} of {promised} frames are there"
@@ -210,11 +213,28 @@ def count_frames(path: Path) -> tuple[int, str]:
         return present, ""
 
 
-def _ends_in_trailer(path: Path) -> bool:
-    # A GIF does not say how many frames it has, and half a frame decodes without an error.
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 64))
-        return file.read().rstrip(b"\0").endswith(b";")
+def _gif_frames(data: bytes) -> tuple[int, bool]:
+    """The number of whole images in a GIF, and whether it ends as it should."""
+
+    def palette_size(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+    images = 0
+    try:
+        position = 13 + palette_size(data[10])
+        while data[position] != 0x3B:
+            is_image = data[position] == 0x2C
+            if not is_image and data[position] != 0x21:
+                return images, False
+            # An image has a descriptor, a palette and a code size; an extension has two bytes of introduction.
+            position += 11 + palette_size(data[position + 9]) if is_image else 2
+            while data[position]:  # blocks of data, each led by its length, the last of length 0
+                position += 1 + data[position]
+            position += 1
+            images += is_image
+    except IndexError:
+        return images, False
+    return images, True
 
 
 def read_frames(

@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -87,11 +87,11 @@ def prepare(
 
 def _records(entries: Sequence[Entry], sources: Sequence[Source], config: ClipConfig) -> list[ClipRecord]:
     """All clips in order, with what does not come from their pixels: split and captions."""
-    splits = _splits(
-        {entry.records[0].hash for entry, source in zip(entries, sources, strict=True)
-         if entry.records and source.split is None},
-        config,
-    )  # fmt: skip
+    counts: Counter[str] = Counter()
+    for entry, source in zip(entries, sources, strict=True):
+        if source.split is None:
+            counts.update(record.hash for record in entry.records)
+    splits = _splits(counts, config)
     return [
         replace(
             record,
@@ -103,15 +103,25 @@ def _records(entries: Sequence[Entry], sources: Sequence[Source], config: ClipCo
     ]
 
 
-def _splits(hashes: set[str], config: ClipConfig) -> dict[str, Split]:
-    """The split of each file by its hash; in a small folder, one file moves to each split that would have none."""
-    splits = {hashed: config.split_of(hashed) for hashed in sorted(hashes)}
-    shares: dict[Split, float] = {"train": 1.0, "validation": config.validation_share, "test": config.test_share}
+def _splits(counts: Mapping[str, int], config: ClipConfig) -> dict[str, Split]:
+    """The split of each file by its hash, given how many clips each has.
+
+    Of few files, or files of very different length, chance would leave a split empty or little to train on. So the
+    largest files go to train until it has half of its share, and a split without any gets the smallest of train's.
+    """
+    splits = {hashed: config.split_of(hashed) for hashed in counts}
+    by_size = sorted(counts, key=lambda hashed: (counts[hashed], hashed))
+    due = (1 - config.validation_share - config.test_share) / 2 * sum(counts.values())
+    held = sum(counts[hashed] for hashed in counts if splits[hashed] == "train")
+    for hashed in reversed(by_size):
+        if held < due and splits[hashed] != "train":
+            splits[hashed] = "train"
+            held += counts[hashed]
+    shares: dict[Split, float] = {"validation": config.validation_share, "test": config.test_share}
     for split, share in shares.items():
-        if share > 0 and split not in splits.values():
-            largest = Counter(splits.values()).most_common(1)
-            if largest and largest[0][1] > 1:
-                splits[next(hashed for hashed in splits if splits[hashed] == largest[0][0])] = split
+        train = [hashed for hashed in by_size if splits[hashed] == "train"]
+        if share > 0 and split not in splits.values() and len(train) > 1:
+            splits[train[0]] = split
     return splits
 
 
