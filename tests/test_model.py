@@ -151,6 +151,7 @@ def test_sentence_vectors_enter_both_lstms() -> None:
         {"attention": "cuboid"},
         {"read_from": "state_and_video"},
         {"windows": 2, "content": "shared"},
+        {"passes": 2},
         {"content": "shared", "canvas": "learned", "window_start": "smooth", "prior": "network"},
         {"channels": 3, "write_grid_size": 4},
         {"grid_size": 1},
@@ -185,6 +186,17 @@ def test_generation_is_the_training_step_with_z_from_the_prior() -> None:
         for step in drawing.steps:
             state, _ = model.draw(state, step.z, caption)
     assert torch.equal(state.canvas, drawing.logits)
+
+
+def test_a_second_pass_draws_like_a_first_one_upon_its_canvas() -> None:
+    """With equal starts and equal z's, the second pass adds to the canvas what the first one has added."""
+    model = build(passes=2)
+    with torch.no_grad():
+        drawing = model(None, noise=noise_for(model)[:, [0, 1, 0, 1]], return_canvases=True)
+        assert (model.later_starts[0] == 0).all()
+        torch.testing.assert_close(drawing.logits, 2 * drawing.canvases[:, 1].logit(), rtol=1e-4, atol=1e-5)
+        model.later_starts[0].normal_()
+        assert not torch.allclose(model(None, noise=noise_for(model)[:, [0, 1, 0, 1]]).logits, drawing.logits)
 
 
 def test_seeds() -> None:
@@ -274,6 +286,7 @@ def test_targets() -> None:
     [
         ({"grid_size": 0}, "model.grid_size is 0"),
         ({"channels": 2}, "model.channels is 2"),
+        ({"passes": 3}, "must divide model.draw_steps"),
         ({"word_dropout": 1.0}, "model.word_dropout is 1.0"),
         ({"content": "shared", "attention": "cuboid"}, "is cuboid"),
         ({"windows": 2, "attention": "cuboid"}, "is cuboid"),

@@ -56,6 +56,8 @@ class SyncDrawConfig:
         latent_size: width of each z^t.
         attention: a window for each frame, one for all frames (Table 1's Global) or one in space-time (its Baseline).
         windows: how many windows each frame has (the papers: one).
+        passes: the drawing steps fall into so many passes over one canvas (the papers: one). Each begins with LSTM
+            states of its own, so that what one pass has learned to draw, the next can draw beside it (ours).
         read_from: windows to read with come from h_dec^{t-1} (v1), or from h_dec^{t-1} and the video (v2).
         content: what is written is each frame's own (papers), or shared by all frames, each placing it (ours).
         canvas: starts at zero, probability 0.5 everywhere (papers), or at a learned logit (ours, and DRAW's code).
@@ -81,6 +83,7 @@ class SyncDrawConfig:
     latent_size: int = 100
     attention: Literal["frame", "global", "cuboid"] = "frame"
     windows: int = 1
+    passes: int = 1
     read_from: Literal["state", "state_and_video"] = "state"
     content: Literal["per_frame", "shared"] = "per_frame"
     canvas: Literal["zero", "learned"] = "zero"
@@ -95,9 +98,14 @@ class SyncDrawConfig:
     protocol: Literal["binary", "grey"] = "grey"
 
     def __post_init__(self) -> None:
-        for name in ("frames", "height", "width", "draw_steps", "grid_size", "hidden_size", "latent_size", "windows"):
+        for name in ("frames", "height", "width", "draw_steps", "grid_size", "hidden_size", "latent_size", "windows",
+                     "passes"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.draw_steps % self.passes:
+            raise UserError(
+                f"model.passes is {self.passes}; it must divide model.draw_steps, which is {self.draw_steps}"
+            )
         if self.channels not in (1, 3):
             raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
         if self.attention == "cuboid" and (self.content == "shared" or self.windows > 1):
@@ -247,6 +255,8 @@ class SyncDraw(nn.Module):
         self.decoder = nn.LSTMCell(config.latent_size + captions.decoder_size, hidden)
         self.write_parameters = window_layer(hidden, write)
         self.content = nn.Linear(hidden, write.patch_size)
+        # What the two LSTMs begin each further pass with: (h, cell) of the encoder, (h, cell) of the decoder.
+        self.later_starts = nn.ParameterList(torch.zeros(4, hidden) for _ in range(config.passes - 1))
         # One logit for each channel. The papers' canvas starts at zero and stays out of the optimiser's hands.
         first = torch.zeros(config.channels, 1, 1)
         if config.canvas == "learned":
@@ -260,6 +270,11 @@ class SyncDraw(nn.Module):
         canvas = self.first_canvas.expand(batch, frames, channels, height, width)
         zeros = canvas.new_zeros(batch, self.config.hidden_size)
         return State(canvas, (zeros, zeros), (zeros, zeros))
+
+    def start_pass(self, state: State, number: int) -> State:
+        """The state before the first step of pass 1, 2, ...: the canvas goes on, the LSTMs begin anew."""
+        h_enc, c_enc, h_dec, c_dec = self.later_starts[number - 1][:, None].expand(-1, len(state.canvas), -1)
+        return State(state.canvas, (h_enc, c_enc), (h_dec, c_dec))
 
     def encode(
         self, state: State, caption: Caption, videos: Tensor, video_parameters: Tensor | float
@@ -334,7 +349,10 @@ class SyncDraw(nn.Module):
             video_parameters = self.video_parameters(videos.flatten(1))
 
         state, steps, canvases = self.start(batch), [], []
-        for noise_t in noise.unbind(dim=1):
+        for t, noise_t in enumerate(noise.unbind(dim=1)):
+            number, into_pass = divmod(t, self.config.draw_steps // self.config.passes)
+            if number > 0 and into_pass == 0:
+                state = self.start_pass(state, number)
             arguments = (state, words, noise_t, videos, video_parameters)
             if checkpointing:
                 state, step = checkpoint(self.step, *arguments, use_reentrant=False)
