@@ -70,7 +70,7 @@ def test_gradient_of_the_filters() -> None:
     assert torch.autograd.gradcheck(lambda c, s, v: gaussian_filters(c, s, v, 3, 10), numbers)
 
 
-def build(kind: type[FrameAttention], **options: int) -> FrameAttention:
+def build(kind: type[FrameAttention], **options: bool) -> FrameAttention:
     return kind(FRAMES, CHANNELS, HEIGHT, WIDTH, GRID, **options)
 
 
@@ -150,25 +150,12 @@ def test_shared_content_is_the_same_patch_on_every_frame() -> None:
     torch.testing.assert_close(shared.write(patch, window), own.write(repeated, window))
 
 
-@pytest.mark.parametrize("kind", [FrameAttention, GlobalAttention])
-def test_two_sets_are_two_attentions_side_by_side(kind: type[FrameAttention]) -> None:
-    both, one = build(kind, sets=2), build(kind)
-    parameters = parameters_of(both)
-    windows = [one.window(half) for half in parameters.chunk(2, dim=1)]
-    videos = torch.rand(2, FRAMES, CHANNELS, HEIGHT, WIDTH)
-    patch = torch.randn(2, both.patch_size)
-    read = torch.cat([one.read(videos, window) for window in windows], dim=1)
-    torch.testing.assert_close(both.read(videos, both.window(parameters)), read)
-    written = sum(one.write(half, window) for half, window in zip(patch.chunk(2, dim=1), windows, strict=True))
-    torch.testing.assert_close(both.write(patch, both.window(parameters)), written)
-
-
 def test_a_smooth_start_is_half_a_stride_wide() -> None:
     for smooth, width in ((True, 0.5 * (HEIGHT - 1) / (GRID - 1)), (False, 1.0)):
         attention = build(FrameAttention, smooth_start=smooth)
         window = attention.window(attention.window_start[None])
-        torch.testing.assert_close(window.variance.sqrt(), torch.full((1, 1, FRAMES), width))
-        torch.testing.assert_close(window.row_centre, torch.full((1, 1, FRAMES), (HEIGHT + 1) / 2))
+        torch.testing.assert_close(window.variance.sqrt(), torch.full((1, FRAMES), width))
+        torch.testing.assert_close(window.row_centre, torch.full((1, FRAMES), (HEIGHT + 1) / 2))
 
 
 @pytest.mark.parametrize("kind", [FrameAttention, GlobalAttention, CuboidAttention])

@@ -80,10 +80,7 @@ class _GaussianRows(torch.autograd.Function):
 
 
 class Window(NamedTuple):
-    """Where grids lie, `[batch, set, window]` each in pixels (rows and columns are counted from 1), and their filters.
-
-    A set is one window on every frame, or one for all of them; the papers have one set.
-    """
+    """Where a grid lies, `[batch, window]` each in pixels (rows and columns are counted from 1), and its filters."""
 
     row_centre: Tensor
     column_centre: Tensor
@@ -91,9 +88,9 @@ class Window(NamedTuple):
     variance: Tensor
     intensity: Tensor
     row_filters: Tensor
-    """F_p `[batch, set, window, 1, K, height]`"""
+    """F_p `[batch, window, 1, K, height]`"""
     column_filters: Tensor
-    """F_q `[batch, set, window, 1, K, width]`"""
+    """F_q `[batch, window, 1, K, width]`"""
     time_filters: Tensor | None = None
     """F_Z `[batch, K, frame]` of a window in space-time."""
 
@@ -124,8 +121,6 @@ class FrameAttention(nn.Module):
     Args:
         frames, channels, height, width: shape of the video. Filters are shared by the channels.
         grid_size: K.
-        sets: how many windows each frame has, read side by side and written one upon the other (ours; the papers have
-            one, which has to serve two digits in turn).
         shared_content: writing takes one patch for all frames, and each frame only places it (ours; the paper's
             network paints each frame's own patch).
         smooth_start: filters begin half a stride wide, so that the grid sees and paints without gaps (ours; at the
@@ -143,21 +138,19 @@ class FrameAttention(nn.Module):
         width: int,
         grid_size: int,
         *,
-        sets: int = 1,
         shared_content: bool = False,
         smooth_start: bool = False,
     ) -> None:
         super().__init__()
-        self.sets = sets
         self.frames, self.channels, self.height, self.width = frames, channels, height, width
         self.grid_size = grid_size
         self.shared_content = shared_content
         # A grid of one filter has no stride.
         self.largest_stride = (max(height, width) - 1) / max(grid_size - 1, 1)
         self.windows = self._count_windows()
-        self.parameter_size = sets * self.windows * self.numbers_per_window
-        self.patch_size = sets * (1 if shared_content else frames) * channels * grid_size**2
-        start = self._first_window(smooth_start).expand(sets * self.windows, -1).flatten()
+        self.parameter_size = self.windows * self.numbers_per_window
+        self.patch_size = (1 if shared_content else frames) * channels * grid_size**2
+        start = self._first_window(smooth_start).expand(self.windows, -1).flatten()
         self.register_buffer("window_start", start, persistent=False)
 
     def _count_windows(self) -> int:
@@ -173,7 +166,7 @@ class FrameAttention(nn.Module):
         The limits are far outside anything useful (50 frames off the frame; filters of 0.0001 to 8,000 pixels); they
         only keep a diverging run from producing NaN.
         """
-        numbers = at_least_float32(parameters).unflatten(1, (self.sets, self.windows, self.numbers_per_window))
+        numbers = at_least_float32(parameters).unflatten(1, (self.windows, self.numbers_per_window))
         row, column, log_variance, log_stride, log_intensity = numbers.unbind(-1)[:5]
         row_centre = (self.height + 1) / 2 * (row.clamp(-100, 100) + 1)
         column_centre = (self.width + 1) / 2 * (column.clamp(-100, 100) + 1)
@@ -185,24 +178,24 @@ class FrameAttention(nn.Module):
             stride,
             variance,
             intensity=_positive(log_intensity, 9),
-            row_filters=gaussian_filters(row_centre, stride, variance, self.grid_size, self.height).unsqueeze(3),
-            column_filters=gaussian_filters(column_centre, stride, variance, self.grid_size, self.width).unsqueeze(3),
+            row_filters=gaussian_filters(row_centre, stride, variance, self.grid_size, self.height).unsqueeze(2),
+            column_filters=gaussian_filters(column_centre, stride, variance, self.grid_size, self.width).unsqueeze(2),
         )
 
     def read(
         self, videos: Float[Tensor, "batch frame channel height width"], window: Window
     ) -> Float[Tensor, "batch patch"]:
         """beta F_p x F_q^T for every frame (eq 5), flattened."""
-        patch = window.row_filters @ videos[:, None] @ window.column_filters.mT
+        patch = window.row_filters @ videos @ window.column_filters.mT
         return (window.intensity[..., None, None, None] * patch).flatten(1)
 
     def write(
         self, patch: Float[Tensor, "batch patch"], window: Window
     ) -> Float[Tensor, "batch frame channel height width"]:
         """1/beta F_p^T w F_q for every frame (eq 9)."""
-        content = patch.unflatten(1, (self.sets, -1, self.channels, self.grid_size, self.grid_size))
+        content = patch.unflatten(1, (-1, self.channels, self.grid_size, self.grid_size))
         content = content / window.intensity[..., None, None, None]
-        return (window.row_filters.mT @ (content @ window.column_filters)).sum(dim=1)
+        return window.row_filters.mT @ (content @ window.column_filters)
 
 
 class GlobalAttention(FrameAttention):
@@ -219,7 +212,7 @@ class GlobalAttention(FrameAttention):
     def window(self, parameters: Float[Tensor, "batch numbers"]) -> Window:
         """One window, repeated for every frame."""
         single = super().window(parameters)
-        row, column, stride, variance, intensity = (value.expand(-1, -1, self.frames) for value in single[:5])
+        row, column, stride, variance, intensity = (value.expand(-1, self.frames) for value in single[:5])
         return Window(row, column, stride, variance, intensity, single.row_filters, single.column_filters)
 
 
@@ -263,16 +256,16 @@ class CuboidAttention(FrameAttention):
         self, videos: Float[Tensor, "batch frame channel height width"], window: Window
     ) -> Float[Tensor, "batch patch"]:
         """The K x K x K patch of the whole video, flattened."""
-        planes = window.row_filters[:, 0] @ videos @ window.column_filters[:, 0].mT
+        planes = window.row_filters @ videos @ window.column_filters.mT
         patch = torch.einsum("bwn,bncuv->bwcuv", window.time_filters, planes)
-        return window.intensity[:, 0] * patch.flatten(1)
+        return window.intensity * patch.flatten(1)
 
     def write(
         self, patch: Float[Tensor, "batch patch"], window: Window
     ) -> Float[Tensor, "batch frame channel height width"]:
         """The K x K x K patch, spread over space-time."""
-        content = (patch / window.intensity[:, 0]).unflatten(
+        content = (patch / window.intensity).unflatten(
             1, (self.grid_size, self.channels, self.grid_size, self.grid_size)
         )
         planes = torch.einsum("bwn,bwcuv->bncuv", window.time_filters, content)
-        return window.row_filters[:, 0].mT @ (planes @ window.column_filters[:, 0])
+        return window.row_filters.mT @ (planes @ window.column_filters)

@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from syncdraw import plots, pretrained
-from syncdraw.attention import Window
 from syncdraw.errors import UserError
 from syncdraw.media import Pixels
 from syncdraw.model import Drawing, SyncDraw
@@ -115,11 +113,7 @@ def _steps(drawing: Drawing, model: SyncDraw, kind: Kind, scale: int, videos: to
     size = config.grid_size if reading else config.write_grid_size or config.grid_size
     frames = videos[0] if reading and videos is not None else drawing.canvases[0]
     windows = [step.read_window if reading else step.write_window for step in drawing.steps]
-    rows = []
-    for number in range(config.windows):  # each set of windows below the one before
-        chosen = [Window(*(value[0, number] for value in window[:5]), window.row_filters, window.column_filters) for window in windows if window]
-        rows.append(plots.windows_on_frames(frames, chosen, size, scale=scale))
-    return np.concatenate(rows)
+    return plots.windows_on_frames(frames, [window for window in windows if window], size, scale=scale)
 
 
 def _dataset(card: dict[str, Any]) -> Any:

@@ -50,14 +50,13 @@ class SyncDrawConfig:
         height: pixels, A.
         width: pixels, B.
         draw_steps: T, over how many steps the video is drawn.
+        passes: the drawing steps fall into so many passes over one canvas (the papers: one). Each begins with LSTM
+            states of its own, so that what one pass has learned to draw, the next can draw beside it (ours).
         grid_size: K, the window has K x K filters.
         write_grid_size: K for writing, where it differs from reading.
         hidden_size: width of both LSTMs.
         latent_size: width of each z^t.
         attention: a window for each frame, one for all frames (Table 1's Global) or one in space-time (its Baseline).
-        windows: how many windows each frame has (the papers: one).
-        passes: the drawing steps fall into so many passes over one canvas (the papers: one). Each begins with LSTM
-            states of its own, so that what one pass has learned to draw, the next can draw beside it (ours).
         read_from: windows to read with come from h_dec^{t-1} (v1), or from h_dec^{t-1} and the video (v2).
         content: what is written is each frame's own (papers), or shared by all frames, each placing it (ours).
         canvas: starts at zero, probability 0.5 everywhere (papers), or at a learned logit (ours, and DRAW's code).
@@ -77,13 +76,12 @@ class SyncDrawConfig:
     height: int = 64
     width: int = 64
     draw_steps: int = 10
+    passes: int = 1
     grid_size: int = 8
     write_grid_size: int | None = None
     hidden_size: int = 256
     latent_size: int = 100
     attention: Literal["frame", "global", "cuboid"] = "frame"
-    windows: int = 1
-    passes: int = 1
     read_from: Literal["state", "state_and_video"] = "state"
     content: Literal["per_frame", "shared"] = "per_frame"
     canvas: Literal["zero", "learned"] = "zero"
@@ -98,8 +96,9 @@ class SyncDrawConfig:
     protocol: Literal["binary", "grey"] = "grey"
 
     def __post_init__(self) -> None:
-        for name in ("frames", "height", "width", "draw_steps", "grid_size", "hidden_size", "latent_size", "windows",
-                     "passes"):  # fmt: skip
+        for name in (
+            "frames", "height", "width", "draw_steps", "passes", "grid_size", "hidden_size", "latent_size"
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
         if self.draw_steps % self.passes:
@@ -108,10 +107,8 @@ class SyncDrawConfig:
             )
         if self.channels not in (1, 3):
             raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
-        if self.attention == "cuboid" and (self.content == "shared" or self.windows > 1):
-            raise UserError(
-                "model.attention is cuboid, which has one window and no shared content; choose frame or global"
-            )
+        if self.content == "shared" and self.attention == "cuboid":
+            raise UserError("model.content is shared, which goes with attention frame or global, not cuboid")
         if not 0 <= self.word_dropout < 1:
             raise UserError(f"model.word_dropout is {self.word_dropout}; it must be at least 0 and below 1")
         # JSON and YAML give lists.
@@ -187,8 +184,8 @@ ATTENTIONS = {"frame": FrameAttention, "global": GlobalAttention, "cuboid": Cubo
 def build_attention(config: SyncDrawConfig, grid_size: int, shared_content: bool) -> FrameAttention:
     """The attention that a config names."""
     options: dict[str, Any] = {"smooth_start": config.window_start == "smooth"}
-    if config.attention != "cuboid":
-        options |= {"sets": config.windows, "shared_content": shared_content}
+    if shared_content:
+        options["shared_content"] = True
     return ATTENTIONS[config.attention](*config.shape, grid_size, **options)
 
 
@@ -247,9 +244,7 @@ class SyncDraw(nn.Module):
         if config.read_from == "state_and_video":
             pixels = config.frames * config.channels * config.height * config.width
             self.video_parameters = nn.Linear(pixels, read.parameter_size, bias=False)
-        # What the encoder is given, side by side: read(x), read(x^), h_dec, S (eqs 7, 12).
-        self.encoder_inputs = (read.patch_size, read.patch_size, hidden, captions.encoder_size)
-        self.encoder = nn.LSTMCell(sum(self.encoder_inputs), hidden)
+        self.encoder = nn.LSTMCell(2 * read.patch_size + hidden + captions.encoder_size, hidden)
         self.posterior = nn.Linear(hidden, 2 * config.latent_size)
         self.prior = PRIORS[config.prior](hidden, captions.decoder_size, config.latent_size)
         self.decoder = nn.LSTMCell(config.latent_size + captions.decoder_size, hidden)

@@ -295,7 +295,8 @@ def learning_rate(settings: TrainConfig, step: int) -> float:
 def start_from(model: SyncDraw, name: str, fresh_captions: bool = False) -> None:
     """Copy a trained model's weights into another: tensors that differ in size share the part that overlaps.
 
-    Words are compared by their text: caption layers are copied only where both models know the same words.
+    Captions come last in every layer's input, so that a layer which gains or loses them keeps what it has learned of
+    the rest. Words are compared by their text: caption layers are copied only where both models know the same words.
     """
     source = pretrained.load(name)
     if fresh_captions or source.config.vocabulary != model.config.vocabulary:
@@ -316,15 +317,8 @@ def _copy_overlap(source: SyncDraw, target: SyncDraw) -> int:
         if ours is None or ours.ndim != theirs.ndim:
             continue
         copied += 1
-        if name == "encoder.weight_ih":  # several inputs side by side, of which any may be wider
-            blocks = zip(
-                ours.split(source.encoder_inputs, dim=1), theirs.split(target.encoder_inputs, dim=1), strict=True
-            )
-        else:  # captions come last in every other layer's input
-            blocks = zip([ours], [theirs], strict=True)
-        for from_block, to_block in blocks:
-            overlap = tuple(slice(min(a, b)) for a, b in zip(from_block.shape, to_block.shape, strict=True))
-            to_block[overlap] = from_block[overlap]
+        overlap = tuple(slice(min(a, b)) for a, b in zip(ours.shape, theirs.shape, strict=True))
+        theirs[overlap] = ours[overlap]
     return copied
 
 

@@ -15,7 +15,6 @@ from syncdraw.datasets.prepared import ClipConfig
 # A header can promise more pixels than there is memory for; no video of this size is meant for training.
 MOST_PIXELS = 1 << 26
 
-
 # SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND: without the last two, white comes out as 253 and greys up to two
 # levels too dark.
 _SCALING = 0x4 | 0x2000 | 0x40000
