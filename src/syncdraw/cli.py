@@ -102,7 +102,11 @@ def _parsed(parser: Any, arguments: list[str]) -> dict[str, Any]:
     switches = {name for action in parser._actions if getattr(action, "_typehint", None) is bool
                 for name in action.option_strings}  # fmt: skip
     # A bare --switch is on; jsonargparse wants --switch=true.
-    arguments = [f"{argument}=true" if argument in switches else argument for argument in arguments]
+    following = [*arguments[1:], ""]
+    arguments = [
+        f"{argument}=true" if argument in switches and after not in ("true", "false") else argument
+        for argument, after in zip(arguments, following, strict=True)
+    ]
     try:
         values = parser.instantiate(parser.parse_args(arguments))
     except ArgumentError as error:
@@ -331,10 +335,10 @@ def _with_clips(config: RunConfig) -> RunConfig:
 
 
 def prepare(arguments: list[str]) -> None:
-    """Prepare a data set for training: syncdraw prepare folder|kth|ucf101|tgif|vgan SOURCE DESTINATION."""
+    """Prepare a data set for training: syncdraw prepare folder|kth|ucf101|tgif|vgan SOURCE [-o FOLDER] [--check]."""
     from syncdraw.datasets.public import PREPARERS
 
-    usage = f"syncdraw prepare {'|'.join(PREPARERS)} SOURCE DESTINATION"
+    usage = f"syncdraw prepare {'|'.join(PREPARERS)} SOURCE [-o FOLDER] [--check]"
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: {usage}\n")
         for name, function in PREPARERS.items():
@@ -345,7 +349,16 @@ def prepare(arguments: list[str]) -> None:
         near = difflib.get_close_matches(arguments[0], PREPARERS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"unknown data set {arguments[0]!r}: {hint}{usage}")
-    print(_call(f"prepare {arguments[0]}", PREPARERS[arguments[0]], arguments[1:], {"destination": "-o"}))
+    name, function = arguments[0], PREPARERS[arguments[0]]
+    parser = _parser(f"prepare {name}", function)
+    _add_function(parser, function, {"destination": "-o"})
+    values = _parsed(parser, arguments[1:])
+    if values["destination"] is None and not values["check"]:
+        values["destination"] = Path("data") / (values["source"].resolve().name if name == "folder" else name)
+    report = function(**values)
+    print(report)
+    if not values["check"]:
+        print(f"wrote {values['destination']}: train on it with --data {values['destination']}")
 
 
 # --- models, evaluate ------------------------------------------------------------------------------------------------

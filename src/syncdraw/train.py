@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -139,6 +140,16 @@ def dataset_of(config: RunConfig, split: Literal["train", "validation", "test"])
     return dataset
 
 
+def _held_out(config: RunConfig) -> BouncingMNIST | PreparedClips:
+    """The validation split; of a folder with very few clips, which has none, the training split."""
+    try:
+        return dataset_of(config, "validation")
+    except UserError as error:
+        dataset = dataset_of(config, "train")
+        print(f"{error}: validation measures training clips instead", file=sys.stderr)
+        return dataset
+
+
 def complete(config: RunConfig, dataset: BouncingMNIST | PreparedClips) -> RunConfig:
     """Fill in what the captions decide: the vocabulary of a trained encoder, the version of a frozen one."""
     model = config.model
@@ -151,7 +162,11 @@ def complete(config: RunConfig, dataset: BouncingMNIST | PreparedClips) -> RunCo
         return config
     if isinstance(dataset, BouncingMNIST):
         digits = config.bouncing.digits
-        captions = [caption((d,) * digits, (m,) * digits, config.bouncing.wording) for d in range(10) for m in (0, 1)]
+        captions = [
+            caption((d,) * digits, (m,) * digits, config.bouncing.wording, mirrored=config.bouncing.mirrored > 0)
+            for d in range(10)
+            for m in (0, 1)
+        ]
     else:
         captions = [text for record in dataset.records for text in record.captions]
     words = Vocabulary.from_captions(captions).words
@@ -175,7 +190,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     out = Path(out)
     _check_folder(out, resume)
     accelerator = Accelerator(mixed_precision=config.train.precision, log_with=None)
-    dataset, validation = dataset_of(config, "train"), dataset_of(config, "validation")
+    dataset, validation = dataset_of(config, "train"), _held_out(config)
     config = complete(config, dataset)
     settings = config.train
     set_seed(settings.seed)
