@@ -14,7 +14,7 @@ from syncdraw.media import Pixels
 from syncdraw.model import Drawing, SyncDraw
 from syncdraw.vocabulary import normalise
 
-Kind = Literal["samples", "canvases", "write_windows", "read_windows", "divergence", "alignment", "curves"]
+Kind = Literal["samples", "real", "canvases", "write_windows", "read_windows", "divergence", "alignment", "curves"]
 
 
 def picture(
@@ -29,7 +29,7 @@ def picture(
 ) -> Path:
     """Draw a figure of a model.
 
-    samples: uncurated clips as strips of frames. canvases: the clip after each drawing step (v2 figure 2c).
+    samples: uncurated clips as strips of frames. real: test clips of the model's data, to compare. canvases: the clip after each drawing step (v2 figure 2c).
     write_windows, read_windows: where the model writes and reads at each step. divergence: KL of each step.
     alignment: caption words by drawing steps (v1 eq 13). curves: a run's training curves.
 
@@ -49,7 +49,10 @@ def picture(
     else:
         network = pretrained.load(model)
         card = pretrained.load_card(model)
-        if kind in ("read_windows", "divergence"):
+        if kind == "real":
+            clips = _dataset(card).take(torch.arange(num).numpy())
+            pixels = plots.sample_sheet(network.targets(torch.from_numpy(clips.videos)), columns=2, scale=scale)
+        elif kind in ("read_windows", "divergence"):
             pixels = _reconstruction(network, card, kind, caption, video, seed, scale)
         else:
             pixels = _generation(network, card, kind, caption, num, seed, scale)
