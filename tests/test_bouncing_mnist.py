@@ -387,7 +387,7 @@ def test_an_unknown_split_is_named() -> None:
         BouncingMNIST(BouncingMNISTConfig(), "dev")  # type: ignore[arg-type]
 
 
-# --- Ours: stills and mirrored digits --------------------------------------------------------------------------------
+# --- Ours: stills ----------------------------------------------------------------------------------------------------
 
 
 def test_stills_stand_still_and_are_only_named() -> None:
@@ -402,35 +402,14 @@ def test_stills_stand_still_and_are_only_named() -> None:
         assert ((int(drawn.labels[clip, 0]), int(drawn.motions[clip, 0])),) in seen_combinations(1)
 
 
-def test_mirrored_digits_are_transposed_and_never_pass_for_held_out_ones() -> None:
-    plain, drawn = clips(400, combinations="seen"), clips(400, combinations="seen", mirrored=0.4)
-    held_out = set(unseen_combinations(1))
-    both = set()
-    for clip, text in enumerate(drawn.captions):
-        combination = ((int(drawn.labels[clip, 0]), int(drawn.motions[clip, 0])),)
-        row, column = drawn.positions[clip, 0, 0]
-        glyph = drawn.videos[clip, 0, 0, row : row + 28, column : column + 28]
-        row, column = plain.positions[clip, 0, 0]
-        original = plain.videos[clip, 0, 0, row : row + 28, column : column + 28]
-        if text.startswith("mirrored"):
-            assert combination[0][0] not in (0, 8)
-            assert (glyph == original.T).all()
-            both.add(combination)
-        else:
-            assert (glyph == original).all()
-            assert combination not in held_out
-    assert len(both) == 16, "a mirrored digit moves both ways"
-
-
-def test_held_out_splits_have_neither_stills_nor_mirrored_digits() -> None:
+def test_held_out_splits_have_no_stills() -> None:
     for split in ("validation", "test"):
-        plain, spiced = clips(50, split), clips(50, split, stills=1, mirrored=1)
+        plain, spiced = clips(50, split), clips(50, split, stills=1)
         assert (plain.videos == spiced.videos).all()
         assert plain.captions == spiced.captions
 
 
-@pytest.mark.parametrize("field", ["stills", "mirrored"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, "often"])
-def test_shares_lie_between_0_and_1(field: str, value: object) -> None:
-    with pytest.raises(UserError, match=f"{field} must be a share from 0 to 1"):
-        BouncingMNISTConfig(**{field: value})
+def test_stills_are_a_share(value: Any) -> None:
+    with pytest.raises(UserError, match="stills must be a share from 0 to 1"):
+        BouncingMNISTConfig(stills=value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -313,6 +314,19 @@ def test_an_interrupted_save_leaves_the_old_file(name: str, tmp_path: Path, monk
         save_video(noise(5, seed=1), path)
     assert torch.equal(read_video(path)[0], old)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_reported_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_video(noise(3), tmp_path / "video.gif")
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"cannot write .*video\.gif: No space left on device"):
+        save_video(noise(5), tmp_path / "video.gif")
+    assert len(read_video(tmp_path / "video.gif")[0]) == 3
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_folder_that_cannot_be_replaced_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from literal import losses, lstm
 from syncdraw import SyncDraw, SyncDrawConfig, UserError
 from syncdraw.captions import SentenceVector, WordAlignment
 from syncdraw.model import config_from_dict, targets
-from syncdraw.priors import CaptionPrior, NetworkPrior
+from syncdraw.priors import CaptionPrior, NetworkPrior, NoiseFlow
 
 TINY = SyncDrawConfig(frames=3, channels=1, height=9, width=7, draw_steps=4, grid_size=3, hidden_size=8, latent_size=5)
 WORDS = ("0", "1", "and", "digit", "down", "is", "left", "moving", "right", "up")
@@ -196,6 +196,48 @@ def test_a_second_pass_draws_like_a_first_one_upon_its_canvas() -> None:
         torch.testing.assert_close(drawing.logits, 2 * drawing.canvases[:, 1].logit(), rtol=1e-4, atol=1e-5)
         model.later_starts[0].normal_()
         assert not torch.allclose(model(None, noise=noise_for(model)[:, [0, 1, 0, 1]]).logits, drawing.logits)
+
+
+@pytest.mark.parametrize("prior", ["standard", "network"])
+def test_the_priors_noise_of_a_reconstruction_draws_it_again(prior: str) -> None:
+    model = build(prior=prior)
+    with torch.no_grad():
+        for parameter in model.prior.parameters():
+            parameter.normal_(std=0.3)  # away from N(0, I)
+        drawing = model(videos_for(model), noise=noise_for(model))
+        again = model(None, noise=torch.stack([step.prior_noise for step in drawing.steps], dim=1))
+    torch.testing.assert_close(again.logits, drawing.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_noise_flow_begins_as_the_identity_and_learns_two_clusters() -> None:
+    torch.manual_seed(0)
+    flow = NoiseFlow(2, width=32)
+    noise = torch.randn(500, 1, 2)
+    torch.testing.assert_close(flow(noise), noise)
+    optimizer = torch.optim.Adam(flow.parameters(), 3e-3)
+    for _ in range(400):
+        target = torch.randn(256, 2) * 0.1 + (torch.randint(2, (256, 1)) * 4.0 - 2)
+        loss = flow.loss(target, torch.randn(256, 2), torch.rand(256))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        drawn = flow(noise)[:, 0]
+    distance = torch.minimum((drawn - 2).norm(dim=1), (drawn + 2).norm(dim=1))
+    assert (distance < 0.6).float().mean() > 0.9
+    assert 0.35 < (drawn[:, 0] > 0).float().mean() < 0.65
+    assert ((noise[:, 0] - 2).norm(dim=1) < 0.6).float().mean() < 0.1, "noise alone is no such mixture"
+
+
+def test_generation_bends_its_noise() -> None:
+    model = build(noise_flow=16)
+    assert model.noise_flow is not None
+    before = model.generate(2, seed=1)
+    with torch.no_grad():
+        model.noise_flow.last.bias.fill_(0.5)  # a constant velocity: the noise is shifted by it
+        expected = model(None, noise=model.noise(2, seed=1) + 0.5).videos
+    torch.testing.assert_close(model.generate(2, seed=1), expected)
+    assert not torch.allclose(before, expected)
 
 
 def test_seeds() -> None:

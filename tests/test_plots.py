@@ -84,10 +84,8 @@ def test_the_outline_is_as_thick_as_the_filters_are_wide() -> None:
 def test_every_row_and_frame_has_its_own_window_and_channels_stay() -> None:
     video = torch.zeros(2, 3, 20, 20)
     video[:, 1] = 1
-    batch = [  # a batch axis of 2, of which clip 1 is drawn
-        Window(*(torch.stack([torch.zeros(2), torch.tensor(values)]) for values in ((5.0, 6.0), (5.0, 15.0), (2.0, 1.0), (0.0, 0.0)))),
-        Window(*(torch.stack([torch.zeros(2), torch.tensor(values)]) for values in ((15.0, 9.0), (5.0, 9.0), (2.0, 1.0), (0.0, 0.0)))),
-    ]  # fmt: skip
+    numbers = torch.tensor([[[5, 6], [5, 15], [2, 1], [0, 0]], [[15, 9], [5, 9], [2, 1], [0, 0]]]).float()
+    batch = [Window(*(torch.stack([torch.zeros(2), values]) for values in row)) for row in numbers]  # clip 1 is drawn
     picture = plots.windows_on_frames(video, batch, 3, clip=1, scale=1, margin=0)
     assert picture.shape == (42, 42, 3)
     for (top, left), (row, column, reach) in {
@@ -118,7 +116,7 @@ def test_bad_windows_are_refused() -> None:
     with pytest.raises(ValueError, match="must be finite"):
         plots.windows_on_frames(torch.zeros(1, 1, 9, 9), [window(float("nan"), 1, 1)], 8)
     for videos in (torch.zeros(1, 1, 9, 9), torch.zeros(3, 1, 1, 9, 9), torch.zeros(2, 1, 2, 9, 9)):
-        with pytest.raises(ValueError, match="one window a row is needed"):
+        with pytest.raises(ValueError, match="with 1 or 3 channels and one window a row"):
             plots.windows_on_frames(videos, [] if videos.ndim == 4 else [window(1, 1, 1)] * 2, 8)
 
 

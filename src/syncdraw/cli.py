@@ -278,6 +278,13 @@ def train(arguments: list[str]) -> None:
     print(f"wrote {folder}: syncdraw generate --model {folder} draws with it; syncdraw evaluate {folder} measures it")
 
 
+def fit_prior(arguments: list[str]) -> None:
+    """Fit the noise of a trained model's samples to its data: syncdraw fit-prior RUN FOLDER."""
+    from syncdraw.train import fit_noise_flow
+
+    print(f"wrote {_call('fit-prior', fit_noise_flow, arguments, {})}")
+
+
 def _option(arguments: list[str], name: str) -> str | None:
     for index, argument in enumerate(arguments):
         if argument == name and index + 1 < len(arguments):
@@ -440,6 +447,7 @@ def picture(arguments: list[str]) -> None:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "generate": generate,
     "train": train,
+    "fit-prior": fit_prior,
     "evaluate": evaluate,
     "prepare": prepare,
     "models": models,

@@ -29,7 +29,8 @@ def picture(
 ) -> Path:
     """Draw a figure of a model.
 
-    samples: uncurated clips as strips of frames. real: test clips of the model's data, to compare. canvases: the clip after each drawing step (v2 figure 2c).
+    samples: uncurated clips as strips of frames. real: test clips of the model's data, to compare.
+    canvases: the clip after each drawing step (v2 figure 2c).
     write_windows, read_windows: where the model writes and reads at each step. divergence: KL of each step.
     alignment: caption words by drawing steps (v1 eq 13). curves: a run's training curves.
 

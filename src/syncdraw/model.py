@@ -36,7 +36,7 @@ from syncdraw.attention import (
 from syncdraw.captions import Caption, Conditioner, NoCaptions, SentenceVector, WordAlignment, Words
 from syncdraw.encoders import RecurrentEncoder, WordStates, load_encoder
 from syncdraw.errors import UserError
-from syncdraw.priors import PRIORS, normal
+from syncdraw.priors import PRIORS, NoiseFlow, normal
 from syncdraw.vocabulary import Vocabulary
 
 
@@ -62,6 +62,7 @@ class SyncDrawConfig:
         canvas: starts at zero, probability 0.5 everywhere (papers), or at a learned logit (ours, and DRAW's code).
         window_start: filters begin 1 pixel wide (papers), or smooth, half a stride wide (ours).
         prior: N(0, I) (v2), v1's caption prior, or a network of h_dec^{t-1} and the caption (ours).
+        noise_flow: width of the network that bends the noise of samples once the model is trained; 0 for none (papers).
         captions: none, v1's word alignment, or v2's sentence vector.
         caption_size: width of the caption's representation, for encoders trained with the model.
         encoder: of the sentence route: recurrent (trained with the model), minilm, or skip-thoughts:FOLDER.
@@ -87,6 +88,7 @@ class SyncDrawConfig:
     canvas: Literal["zero", "learned"] = "zero"
     window_start: Literal["paper", "smooth"] = "paper"
     prior: Literal["standard", "caption", "network"] = "standard"
+    noise_flow: int = 0
     captions: Literal["none", "alignment", "sentence"] = "none"
     caption_size: int = 128
     encoder: str = "recurrent"
@@ -133,6 +135,8 @@ class Step(NamedTuple):
 
     divergence: Float[Tensor, " batch"]
     z: Float[Tensor, "batch latent"]
+    prior_noise: Float[Tensor, "batch latent"]
+    """The noise that would have drawn z from the prior."""
     write_window: Window
     read_window: Window | None
     alignment: Tensor | None
@@ -247,6 +251,8 @@ class SyncDraw(nn.Module):
         self.encoder = nn.LSTMCell(2 * read.patch_size + hidden + captions.encoder_size, hidden)
         self.posterior = nn.Linear(hidden, 2 * config.latent_size)
         self.prior = PRIORS[config.prior](hidden, captions.decoder_size, config.latent_size)
+        size = config.draw_steps * config.latent_size
+        self.noise_flow = NoiseFlow(size, config.noise_flow) if config.noise_flow else None
         self.decoder = nn.LSTMCell(config.latent_size + captions.decoder_size, hidden)
         self.write_parameters = window_layer(hidden, write)
         self.content = nn.Linear(hidden, write.patch_size)
@@ -306,7 +312,8 @@ class SyncDraw(nn.Module):
             divergence = kl_divergence(latent, prior).sum(dim=1)
         z = latent.loc + latent.scale * noise
         state, write_window = self.draw(state, z, caption)
-        return state, Step(divergence, z, write_window, read_window, caption.alignment)
+        prior_noise = noise if videos is None else (z - prior.loc) / prior.scale
+        return state, Step(divergence, z, prior_noise, write_window, read_window, caption.alignment)
 
     def forward(
         self,
@@ -396,7 +403,10 @@ class SyncDraw(nn.Module):
             raise UserError("nothing to generate: ask for one video or more")
         was_training = self.training
         self.eval()
-        drawing = self(None, captions, noise=self.noise(count, seed), return_canvases=return_canvases)
+        noise = self.noise(count, seed)
+        if self.noise_flow is not None:
+            noise = self.noise_flow(noise)
+        drawing = self(None, captions, noise=noise, return_canvases=return_canvases)
         self.train(was_training)
         if drawing.canvases is not None:
             return drawing.canvases

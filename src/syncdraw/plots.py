@@ -105,9 +105,10 @@ def windows_on_frames(
     """
     if videos.ndim == 4:
         videos = videos.expand(len(windows), -1, -1, -1, -1)
-    if videos.ndim != 5 or len(videos) != len(windows) or videos.shape[2] not in (1, 3):
+    if videos.ndim != 5 or not len(windows) or len(videos) != len(windows) or videos.shape[2] not in (1, 3):
         raise ValueError(
-            f"{len(windows)} windows do not go with videos {list(videos.shape)}: one window a row is needed"
+            "videos are [draw_step, frame, channel, height, width], with 1 or 3 channels and one window a row; "
+            f"these are {list(videos.shape)}, with {len(windows)} windows"
         )
     videos = nn.functional.pad(videos.detach().float().cpu(), (margin,) * 4, value=_MARGIN_GREY)
     pictures = videos.repeat_interleave(scale, -1).repeat_interleave(scale, -2).expand(-1, -1, 3, -1, -1).clone()

@@ -162,11 +162,7 @@ def complete(config: RunConfig, dataset: BouncingMNIST | PreparedClips) -> RunCo
         return config
     if isinstance(dataset, BouncingMNIST):
         digits = config.bouncing.digits
-        captions = [
-            caption((d,) * digits, (m,) * digits, config.bouncing.wording, mirrored=config.bouncing.mirrored > 0)
-            for d in range(10)
-            for m in (0, 1)
-        ]
+        captions = [caption((d,) * digits, (m,) * digits, config.bouncing.wording) for d in range(10) for m in (0, 1)]
     else:
         captions = [text for record in dataset.records for text in record.captions]
     words = Vocabulary.from_captions(captions).words
@@ -335,6 +331,63 @@ def _copy_overlap(source: SyncDraw, target: SyncDraw) -> int:
         overlap = tuple(slice(min(a, b)) for a, b in zip(ours.shape, theirs.shape, strict=True))
         theirs[overlap] = ours[overlap]
     return copied
+
+
+def fit_noise_flow(
+    run: str,
+    out: Path,
+    width: int = 512,
+    clips: int = 40_000,
+    steps: int = 6000,
+    batch_size: int = 500,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> Path:
+    """Fit the noise of a trained model's samples to the posterior of its training clips; the model itself stays.
+
+    Args:
+        run: the model: a run folder, or a shipped one.
+        out: folder of the model with its fitted noise.
+        width: of the flow's hidden layers.
+        clips: training clips that are encoded.
+        steps: of Adam, on a cosine to zero.
+        batch_size: encoded clips a step.
+        learning_rate: at the start.
+        seed: of posterior samples and noise.
+    """
+    source, card = pretrained.load(run), pretrained.load_card(run)
+    model = SyncDraw(dataclasses.replace(source.config, noise_flow=width))
+    model.load_state_dict(source.state_dict(), strict=False)
+    assert model.noise_flow is not None
+    dataset = evaluate.data_of(card, None, "train")
+    torch.manual_seed(seed)
+    encoded = []
+    with torch.no_grad():
+        for start in tqdm(range(0, clips, 200), desc="encoding", unit="batch of 200"):
+            batch = dataset.take(shuffled(len(dataset), start, min(200, clips - start), seed))
+            captions = batch.captions if model.config.captions != "none" else None
+            drawing = model(model.targets(torch.from_numpy(batch.videos)), captions)
+            encoded.append(torch.stack([step.prior_noise for step in drawing.steps], dim=1).flatten(1))
+    targets = torch.cat(encoded)
+    optimizer = torch.optim.Adam(model.noise_flow.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    average = [parameter.detach().clone() for parameter in model.noise_flow.parameters()]
+    bar = tqdm(range(steps), desc="fitting", unit="step")
+    for step in bar:
+        chosen = targets[torch.randint(len(targets), (batch_size,))]
+        loss = model.noise_flow.loss(chosen, torch.randn_like(chosen), torch.rand(len(chosen)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        decay = min(0.999, (step + 1) / (step + 10))
+        torch._foreach_lerp_(average, [p.detach() for p in model.noise_flow.parameters()], 1 - decay)
+        if step % 100 == 0:
+            bar.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
+    torch._foreach_copy_([p.detach() for p in model.noise_flow.parameters()], average)
+    kept = {key: value for key, value in card.items() if key not in ("model", "sha256")}
+    pretrained.save(model, out, **kept, noise_flow={"clips": clips, "steps": steps, "seed": seed})
+    return out
 
 
 def write_config(config: RunConfig, out: Path) -> None:

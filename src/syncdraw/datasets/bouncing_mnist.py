@@ -35,9 +35,6 @@ MOTIONS = ("left and right", "up and down")
 STILL = -1
 """The motion of a glyph that does not move, in `BouncingMNISTConfig.stills`."""
 
-SYMMETRIC = (0, 8)
-"""Digits that look like themselves when mirrored along their diagonal."""
-
 HELD_OUT_CLIPS = {"validation": 1_000, "test": 10_000}
 """The number of clips in the splits that are not trained on; `BouncingMNISTConfig.clips` sets the training split's."""
 
@@ -87,16 +84,15 @@ def _is_unseen(combination: Combination) -> bool:
     return sum(2 * label + motion for label, motion in combination) % 5 == 0
 
 
-def caption(labels: Sequence[int], motions: Sequence[int], wording: Wording = "v2", *, mirrored: bool = False) -> str:
+def caption(labels: Sequence[int], motions: Sequence[int], wording: Wording = "v2") -> str:
     """The sentence for a clip: one label and one motion (an index into `MOTIONS`) for each of its glyphs.
 
     v2: 'digit 0 is moving up and down and digit 1 is moving left and right' (section 4.5.2).
     v1: 'The digit 0 is moving up and down, and digit 1 is moving left and right'.
-    A glyph whose motion is `STILL` is only named: 'digit 0'; a mirrored one is 'mirrored digit 3'.
+    A glyph whose motion is `STILL` is only named: 'digit 0'.
     """
-    digit = "mirrored digit" if mirrored else "digit"
     clauses = [
-        f"{digit} {label}" if motion == STILL else f"{digit} {label} is moving {MOTIONS[motion]}"
+        f"digit {label}" if motion == STILL else f"digit {label} is moving {MOTIONS[motion]}"
         for label, motion in zip(labels, motions, strict=True)
     ]
     return " and ".join(clauses) if wording == "v2" else "The " + ", and ".join(clauses)
@@ -149,9 +145,6 @@ class BouncingMNISTConfig:
         stills: share of training clips that show their first frame throughout, captioned 'digit 3'. In the hard split
             each digit has one motion, so nothing else tells a model which of the words stand for the digit (ours; no
             unseen combination is shown).
-        mirrored: share of training clips whose glyphs are mirrored along their diagonal, captioned 'mirrored digit 3 is
-            moving up and down', in either motion whatever the split: they tell a model that a digit's name and its
-            motion go together freely (ours). 0 and 8 are left out, because they look like themselves when mirrored.
         wording: the captions' wording, v1's or v2's.
         glyphs: a folder with idx files of other 28 x 28 glyphs, named as MNIST's or EMNIST's; None for MNIST.
         seed: another seed gives other clips. The hard split does not depend on it.
@@ -169,7 +162,6 @@ class BouncingMNISTConfig:
     clips: int = 12_000
     combinations: Combinations = "all"
     stills: float = 0.0
-    mirrored: float = 0.0
     wording: Wording = "v2"
     glyphs: str | None = None
     seed: int = 0
@@ -182,10 +174,8 @@ class BouncingMNISTConfig:
                 raise UserError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
         if not isinstance(self.speed, (int, float)) or not 0 < self.speed < math.inf:
             raise UserError(f"speed must be a number of pixels above 0, not {self.speed!r}")
-        for name in ("stills", "mirrored"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise UserError(f"{name} must be a share from 0 to 1, not {value!r}")
+        if not isinstance(self.stills, (int, float)) or not 0 <= self.stills <= 1:
+            raise UserError(f"stills must be a share from 0 to 1, not {self.stills!r}")
         for name, allowed in (
             ("channels", (1, 3)),
             ("combinations", get_args(Combinations)),
@@ -263,11 +253,6 @@ class BouncingMNIST:
             raise IndexError(f"clip numbers must lie in 0 to {len(self) - 1 if len(self) else 'infinity'}")
 
         labels, motions, glyphs = self._draw_glyphs(indices)
-        mirrored = np.zeros(len(indices), bool)
-        if self.split == "train" and config.mirrored:
-            mirrored = self._uniform(indices, "mirrored")[:, 0] < config.mirrored
-            mirrored &= ~np.isin(labels, SYMMETRIC).any(axis=1)
-            motions[mirrored] = (self._uniform(indices, "motion")[mirrored] * len(MOTIONS)).astype(np.int64)
         positions = self._draw_positions(indices, motions)
         if self.split == "train" and config.stills:
             still = self._uniform(indices, "still")[:, 0] < config.stills
@@ -280,14 +265,13 @@ class BouncingMNIST:
         for digit in range(config.digits):
             where = (clip, frame, positions[:, digit, :, 0], positions[:, digit, :, 1])
             image = self._glyphs.images[glyphs[:, digit], None]
-            image = np.where(mirrored[:, None, None, None], image.swapaxes(-1, -2), image)
             windows[where] = image if digit == 0 else np.minimum(windows[where], 255 - image) + image  # sum and clip
         videos = videos[:, :, None]
         return BouncingClips(
             videos=videos if config.channels == 1 else videos.repeat(config.channels, axis=2),
             captions=[
-                caption(label, motion, config.wording, mirrored=turned)
-                for label, motion, turned in zip(labels.tolist(), motions.tolist(), mirrored.tolist(), strict=True)
+                caption(label, motion, config.wording)
+                for label, motion in zip(labels.tolist(), motions.tolist(), strict=True)
             ],
             labels=labels,
             motions=motions,
@@ -337,7 +321,7 @@ class BouncingMNIST:
         return (_scramble(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-_FIELDS = ("label", "motion", "glyph", "start", "direction", "across", "still", "mirrored")
+_FIELDS = ("label", "motion", "glyph", "start", "direction", "across", "still")
 
 
 def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
