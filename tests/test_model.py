@@ -11,6 +11,7 @@ from torch.distributions import Normal, kl_divergence
 
 from literal import losses, lstm
 from syncdraw import SyncDraw, SyncDrawConfig, UserError
+from syncdraw.attention import Window
 from syncdraw.captions import SentenceVector, WordAlignment
 from syncdraw.model import config_from_dict, targets
 from syncdraw.priors import CaptionPrior, NetworkPrior, NoiseFlow
@@ -303,13 +304,13 @@ def test_your_own_attention() -> None:
         parameter_size, patch_size = 1, 3 * 1 * 9 * 7
         window_start = torch.zeros(1)
 
-        def window(self, parameters: torch.Tensor) -> torch.Tensor:
-            return parameters
+        def window(self, parameters: torch.Tensor) -> Window:
+            return Window(*[parameters] * 7)
 
-        def read(self, videos: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        def read(self, videos: torch.Tensor, window: Window) -> torch.Tensor:
             return videos.flatten(1)
 
-        def write(self, patch: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        def write(self, patch: torch.Tensor, window: Window) -> torch.Tensor:
             return patch.view(-1, 3, 1, 9, 7)
 
     model = SyncDraw(TINY, read_attention=WholeFrame(), write_attention=WholeFrame())  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ so the model is the same code with each of them.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -95,6 +95,7 @@ class Window(NamedTuple):
     """F_Z `[batch, K, frame]` of a window in space-time."""
 
 
+@runtime_checkable
 class Attention(Protocol):
     """What the model needs of an attention: three sizes, and three functions."""
 
@@ -170,14 +171,14 @@ class FrameAttention(nn.Module):
         row, column, log_variance, log_stride, log_intensity = numbers.unbind(-1)[:5]
         row_centre = (self.height + 1) / 2 * (row.clamp(-100, 100) + 1)
         column_centre = (self.width + 1) / 2 * (column.clamp(-100, 100) + 1)
-        stride = self.largest_stride * _positive(log_stride, 9)  # the paper prints N - 1 for K - 1
-        variance = _positive(log_variance, 18)
+        stride = self.largest_stride * _positive(log_stride, 9.0)  # the paper prints N - 1 for K - 1
+        variance = _positive(log_variance, 18.0)
         return Window(
             row_centre,
             column_centre,
             stride,
             variance,
-            intensity=_positive(log_intensity, 9),
+            intensity=_positive(log_intensity, 9.0),
             row_filters=gaussian_filters(row_centre, stride, variance, self.grid_size, self.height).unsqueeze(2),
             column_filters=gaussian_filters(column_centre, stride, variance, self.grid_size, self.width).unsqueeze(2),
         )
@@ -245,8 +246,8 @@ class CuboidAttention(FrameAttention):
         time, log_variance, log_stride = at_least_float32(parameters).unbind(-1)[5:]
         bank = gaussian_filters(
             (self.frames + 1) / 2 * (time.clamp(-100, 100) + 1),
-            self.largest_time_stride * _positive(log_stride, 9),
-            _positive(log_variance, 18),
+            self.largest_time_stride * _positive(log_stride, 9.0),
+            _positive(log_variance, 18.0),
             self.grid_size,
             self.frames,
         )

@@ -7,7 +7,7 @@ what the two LSTMs are given. `encoder_size` and `decoder_size` are the widths o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,6 +33,7 @@ class Caption(NamedTuple):
     alignment: Float[Tensor, "batch word"] | None = None
 
 
+@runtime_checkable
 class Conditioner(Protocol):
     """What the model needs to know of captions."""
 

@@ -1,0 +1,54 @@
+"""Measure a trained run and put it among the shipped models: python benchmarks/ship.py RUN NAME --about "..."
+
+The weights are stored in half precision, and what is measured is the stored model. Bounds are of the first 2,000 clips
+of the test split; samples are read by the judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from syncdraw import evaluate, pretrained
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run")
+    parser.add_argument("name")
+    parser.add_argument("--about", required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--hardware", default="1 thread of a 2-core CPU that other work shared")
+    parser.add_argument("--clips", type=int, default=2000)
+    parser.add_argument("--samples", type=int, default=1000)
+    arguments = parser.parse_args()
+    folder = pretrained.SHIPPED / arguments.name
+    known = pretrained.load_card(arguments.run)
+    card = {key: known[key] for key in ("trained", "data", "bouncing", "noise_flow") if key in known}
+    card |= {"about": arguments.about, "recipe": arguments.recipe, "hardware": arguments.hardware}
+    pretrained.save(pretrained.load(arguments.run), folder, half=True, **card)
+    model = pretrained.load(folder)
+    bounds = evaluate.bound_report(model, card, data=None, split="test", clips=arguments.clips, seed=0)
+    fidelity = evaluate.caption_report(model, card, samples=arguments.samples, seed=0)
+    print(bounds.text, fidelity.text, sep="\n\n")
+    metrics = {}
+    for protocol in ("binary", "grey"):
+        values = bounds.values[protocol]
+        metrics[f"-ELBO, {protocol}"] = (
+            f"{values['negative_elbo']:.1f} +- {values['standard_error']:.1f} nats (L_X {values['reconstruction']:.1f}, "
+            f"L_Z {values['divergence']:.1f}, floor {values['entropy_floor']:.1f}; {arguments.clips} test clips)"
+        )
+    for name, values in fidelity.values.items():
+        if isinstance(values, dict):
+            shown = ", ".join(f"{key.replace('_', ' ')} {100 * share:.1f} %" for key, share in values.items())
+            metrics[f"{name} ({arguments.samples})"] = shown
+    pretrained.save(model, folder, half=True, **card, metrics=metrics)
+    Path("docs/measured").mkdir(parents=True, exist_ok=True)
+    record = Path("docs/measured") / f"{arguments.name}.json"
+    record.write_text(json.dumps({"bounds": bounds.values, "samples": fidelity.values}, indent=1) + "\n")
+    print(f"wrote {folder} and {record}")
+
+
+if __name__ == "__main__":
+    main()
