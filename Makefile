@@ -5,8 +5,8 @@ VENV := .venv
 .PHONY: demo test check clean
 
 demo: $(VENV)/installed
-	$(VENV)/bin/syncdraw generate "digit 3 is moving left and right" "digit 7 is moving up and down" \
-		--num 4 -o three-and-seven.gif
+	$(VENV)/bin/syncdraw generate "digit 0 is moving left and right" "digit 7 is moving up and down" \
+		--num 4 -o zero-and-seven.gif
 
 test: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest

@@ -36,8 +36,8 @@ def main() -> None:
     for protocol in ("binary", "grey"):
         values = bounds.values[protocol]
         metrics[f"-ELBO, {protocol}"] = (
-            f"{values['negative_elbo']:.1f} +- {values['standard_error']:.1f} nats (L_X {values['reconstruction']:.1f}, "
-            f"L_Z {values['divergence']:.1f}, floor {values['entropy_floor']:.1f}; {arguments.clips} test clips)"
+            f"{values['negative_elbo']:.1f} +- {values['standard_error']:.1f} nats "
+            f"(L_X {values['reconstruction']:.1f}, L_Z {values['divergence']:.1f}, floor {values['entropy_floor']:.1f}; {arguments.clips} test clips)"
         )
     for name, values in fidelity.values.items():
         if isinstance(values, dict):

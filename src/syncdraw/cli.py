@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _complain(message: str) -> int:
-    print(f"syncdraw: error: {message}", file=sys.stderr)
+    print(f"syncdraw: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
@@ -84,8 +84,8 @@ def _call(command: str, function: Callable[..., Any], arguments: list[str], shor
 def _parser(command: str, function: Callable[..., Any]) -> Any:
     from jsonargparse import ArgumentParser
 
-    about = (inspect.getdoc(function) or "").split("\nArgs:")[0]
-    return ArgumentParser(prog=f"syncdraw {command}", description=about, exit_on_error=False)
+    about = (inspect.getdoc(function) or "").split("\nArgs:")[0].split("\nRaises:")[0]
+    return ArgumentParser(prog=f"syncdraw {command}", description=about, exit_on_error=False, allow_abbrev=False)
 
 
 def _add_function(parser: Any, function: Callable[..., Any], short: dict[str, str], **options: Any) -> None:
@@ -102,20 +102,44 @@ def _parsed(parser: Any, arguments: list[str]) -> dict[str, Any]:
     switches = {name for action in parser._actions if getattr(action, "_typehint", None) is bool
                 for name in action.option_strings}  # fmt: skip
     # A bare --switch is on; jsonargparse wants --switch=true.
-    following = [*arguments[1:], ""]
+    following = [*arguments, ""][1:]
     arguments = [
         f"{argument}=true" if argument in switches and after not in ("true", "false") else argument
-        for argument, after in zip(arguments, following, strict=True)
+        for argument, after in zip(arguments, following, strict=False)
     ]
     try:
         values = parser.instantiate(parser.parse_args(arguments))
     except ArgumentError as error:
-        raise UserError(f"{_one_sentence(str(error.message))} ({parser.prog} --help lists the options)") from None
+        hint = _nearest_option(parser, error.message)
+        raise UserError(f"{_plain(error.message)}{hint} ({parser.prog} --help lists the options)") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"a settings file is not a text in UTF-8 ({error})") from None
     return dict(values.as_dict() if hasattr(values, "as_dict") else vars(values))
 
 
-def _one_sentence(message: str) -> str:
-    return " ".join(message.split())
+def _plain(message: str) -> str:
+    """jsonargparse's message, without the words that only a programmer knows."""
+    message = re.sub(r'Parser key "([^"]*)"', r"\1", " ".join(message.split()))
+    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
+    message = re.sub(r"Expected a (.*?)\. Got value: ", r"expected \1, not ", message)
+    return re.sub(
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*), NoneType\] Errors: .* Given value: ",
+        r"expected \1, not ",
+        message,
+    )
+
+
+def _nearest_option(parser: Any, message: str) -> str:
+    """`; did you mean --num?` where the message is about an option that does not exist."""
+    known = [name for name in parser._option_string_actions if name.startswith("--")]
+    if found := re.match(r"unrecognized arguments: (--[^\s=]+)", message):
+        wrong, prefix = found[1], ""
+    elif found := re.match(r"(?:Group '([^']+)' does not accept option|Option) '([^']+)'", message):
+        wrong, prefix = ".".join(filter(None, found.groups())), "--"
+    else:
+        return ""
+    near = difflib.get_close_matches(f"{prefix}{wrong}", known, n=1)
+    return f"; did you mean {near[0].removeprefix(prefix)}?" if near else ""
 
 
 # --- generate --------------------------------------------------------------------------------------------------------
@@ -153,7 +177,8 @@ def draw(
     if num < 1:
         raise UserError(f"--num is {num}; it must be 1 or more")
     captions = captions + (_read_captions(captions_file) if captions_file is not None else [])
-    network = pretrained.load(model or _suited(captions), device=best_device(device))
+    model = model or _suited(captions)
+    network = pretrained.load(model, device=best_device(device))
     if captions and network.config.captions == "none":
         raise UserError(f"model {model} draws without captions; leave the captions out, or choose a model with them")
     if not captions and network.config.captions != "none":
@@ -249,6 +274,7 @@ def train(arguments: list[str]) -> None:
         f"the command line. Recipes: {', '.join(recipes())}. `syncdraw train judge` trains the reader of digits that "
         "evaluates captions.",
         exit_on_error=False,
+        allow_abbrev=False,  # an --out that is cut short would be missed below
     )
     parser.add_argument("recipe", nargs="?", help="a name from the list above, or a YAML file")
     parser.add_argument("--out", type=Path, help="the run folder; runs/RECIPE unless given")
@@ -272,7 +298,18 @@ def train(arguments: list[str]) -> None:
     source = Path(out) / training.CONFIG_FILE if resume else find_recipe(recipe) if recipe else None
     if resume and source is not None and not source.is_file():
         raise UserError(f"{out} holds no run to resume; name the run folder with --out")
-    values = _parsed(parser, [*([f"--config={source}"] if source else []), *arguments])
+    settings = [f"--config={source}"] if source else []
+    if source is not None:
+        try:
+            _parsed(parser, settings)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+    values = _parsed(parser, [*settings, *arguments])
+    if values["recipe"] is not None:
+        raise UserError(
+            f"{values['recipe']!r} is one argument too many: there is one recipe, and it comes first, "
+            "as in syncdraw train RECIPE --out RUN"
+        )
     config = training.RunConfig(**{f.name: values[f.name] for f in dataclasses.fields(training.RunConfig)})
     folder = training.train(_with_clips(config), out, resume=resume)
     print(f"wrote {folder}: syncdraw generate --model {folder} draws with it; syncdraw evaluate {folder} measures it")
@@ -330,7 +367,9 @@ def _with_clips(config: RunConfig) -> RunConfig:
     if not folder.is_dir():
         raise UserError(f"--data {config.data} is not a folder; give a folder of clips, or bouncing_mnist")
     frames, channels, height, width = config.model.shape
-    prepared = folder.with_name(f"{folder.name}.prepared")
+    # `.` has no name of its own.
+    named = folder.resolve() if folder.name in ("", "..") else folder
+    prepared = named.with_name(f"{named.name}.prepared")
     report = prepare_folder(
         folder, prepared, ClipConfig(frames=frames, channels=channels, height=height, width=width, clips_per_file=0)
     )

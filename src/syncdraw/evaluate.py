@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -76,9 +77,12 @@ def bound(
     Args:
         protocol: `binary` or `grey`; the model's own unless given.
         clips: only the first so many.
+
+    Raises:
+        UserError: `clips` is below 1, or missing where the data set is endless.
     """
     name = protocol or model.config.protocol
-    count = min(clips or len(dataset), len(dataset))
+    count = clip_count(dataset, clips)
     generator = torch.Generator().manual_seed(seed)
     device = model.first_canvas.device
     parts, floors = [], []
@@ -87,11 +91,13 @@ def bound(
     todo = batches(dataset, count, batch_size)
     for batch in tqdm(todo, total=math.ceil(count / batch_size), unit="batch", disable=not progress, leave=False):
         videos = targets(torch.from_numpy(batch.videos).to(device), name)
-        size = (len(videos), model.config.draw_steps, model.config.latent_size)
+        size = (model.config.draw_steps, model.config.latent_size)
+        # Clip by clip, so that a clip's noise does not depend on the batch that it comes in.
+        noise = torch.stack([torch.randn(size, generator=generator) for _ in range(len(videos))])
         captions = batch.captions if model.config.captions != "none" else None
-        drawing = model(videos, captions, noise=torch.randn(size, generator=generator).to(device))
-        parts.append(torch.cat([drawing.reconstruction[:, None], drawing.divergence_by_step], dim=1).double().cpu())
-        floors.append(entropy(videos).double().cpu())
+        drawing = model(videos, captions, noise=noise.to(device))
+        parts.append(torch.cat([drawing.reconstruction[:, None], drawing.divergence_by_step], dim=1).cpu().double())
+        floors.append(entropy(videos).cpu().double())
     model.train(was_training)
     values = torch.cat(parts)
     total = values.sum(dim=1)
@@ -106,6 +112,19 @@ def bound(
         standard_error=(total.std() / math.sqrt(count)).item() if count > 1 else math.nan,
         entropy_floor=torch.cat(floors).mean().item(),
     )
+
+
+def clip_count(dataset: Dataset, clips: int | None) -> int:
+    """How many clips to measure: `clips`, but no more than there are.
+
+    Raises:
+        UserError: `clips` is below 1, or missing where the data set is endless.
+    """
+    if clips is None and len(dataset) == 0:
+        raise UserError("this split is endless; say how many of its clips to measure with clips")
+    if clips is not None and clips < 1:
+        raise UserError(f"clips is {clips}; it must be 1 or more")
+    return min(clips or len(dataset), len(dataset) or sys.maxsize)
 
 
 def entropy(videos: torch.Tensor) -> torch.Tensor:
@@ -129,7 +148,12 @@ def data_of(card: dict[str, Any], data: str | None, split: Split, **changes: Any
     """The data set that a model's card names, or another."""
     if data is None and "data" not in card:
         raise UserError("this model's config.json does not say what it was trained on; name it with --data")
-    bouncing = BouncingMNISTConfig(**{**card.get("bouncing", {}), **changes})
+    try:
+        bouncing = BouncingMNISTConfig(**{**card.get("bouncing", {}), **changes})
+    except TypeError as error:
+        raise UserError(
+            f"this model's config.json has data settings that this version does not know ({error})"
+        ) from error
     return open_dataset(data or card["data"], bouncing, split)
 
 
@@ -139,7 +163,7 @@ def bound_report(
     """The bound under both protocols, between what a guess costs and what cannot be undercut."""
     dataset = data_of(card, data, split)
     train = data_of(card, data, "train")
-    count = min(clips or len(dataset), len(dataset))
+    count = clip_count(dataset, clips)
     lines = [f"{split} split, {count} clips, seed {seed}; nats per video; trained for {model.config.protocol}"]
     values: dict[str, Any] = {"split": split, "clips": count, "seed": seed, "trained_for": model.config.protocol}
     lines += ["", "protocol       L_X      L_Z     -ELBO    +-   floor   excess      mean      0.5"]
@@ -184,9 +208,13 @@ def caption_report(model: SyncDraw, card: dict[str, Any], *, samples: int, seed:
     The ceiling is the judge's reading of as many real test clips with the same captions. The floor is the samples
     against captions that were dealt out anew. A model without captions is measured by its readable share alone.
     """
-    config = BouncingMNISTConfig(**card.get("bouncing", {}))
     if card.get("data") != "bouncing_mnist":
         raise UserError("the judge reads digits; it measures models of Bouncing MNIST only")
+    dataset = data_of(card, None, "test")
+    assert isinstance(dataset, BouncingMNIST)
+    config = dataset.config
+    if not 1 <= samples <= len(dataset):
+        raise UserError(f"samples is {samples}; it must be from 1 to {len(dataset)}, the number of test clips")
     judge, digits = Judge.load(), config.digits
     kinds = ["seen", "unseen"] if model.config.captions != "none" and config.combinations == "seen" else ["all"]
     values: dict[str, Any] = {"samples": samples, "seed": seed, "digits": digits}

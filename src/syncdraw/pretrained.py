@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,12 @@ def save(model: SyncDraw, folder: str | Path, *, half: bool = False, **card: Any
         "sha256": hashlib.sha256(content).hexdigest(),
         **card,
     }
-    # The weights first: a reader that catches the pair between the two writes is told so by the checksum.
-    with atomic_path(folder / WEIGHTS_FILE) as path:
-        path.write_bytes(content)
-    with atomic_path(folder / CARD_FILE) as path:
-        path.write_text(json.dumps(written, indent=1) + "\n")
+    # Both are written before either takes its place, so that a disk that fills up leaves the old pair. The weights go
+    # first: a reader that catches the pair between the two is told so by the checksum.
+    with atomic_path(folder / CARD_FILE) as card_path:
+        card_path.write_text(json.dumps(written, indent=1) + "\n")
+        with atomic_path(folder / WEIGHTS_FILE) as path:
+            path.write_bytes(content)
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> SyncDraw:
@@ -66,7 +68,12 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> SyncDraw:
     card = _card(folder / CARD_FILE)
     if "model" not in card:
         raise UserError(f"{folder / CARD_FILE} has no field 'model'; it is not the config of a Sync-DRAW model")
-    model = SyncDraw(config_from_dict(card["model"]))
+    try:
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in card["model"].items()}  # JSON has lists
+        model = SyncDraw(config_from_dict(values))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # a UserError is a ValueError
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{folder / CARD_FILE} does not describe a model of this version: {reason}") from error
     load_weights(model, read_tensors(folder / WEIGHTS_FILE, card.get("sha256")), folder / WEIGHTS_FILE)
     return model.to(device).eval()
 
@@ -92,21 +99,23 @@ def find(name: str) -> Path:
         raise UserError(
             f"{name} has no {CARD_FILE}: give the folder of a trained model, or of a run that has saved one"
         )
-    if name.count("/") == 1 and not name.startswith((".", "~")):
+    # Beside folders that are here, a name that is not is a slip of the pen, and no matter of the hub's.
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) and not folder.parent.is_dir():
         return _download(name)
-    near = difflib.get_close_matches(name, models, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name.rstrip("/").split("/")[-1], models, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise UserError(f"unknown model {name!r}: {hint}Shipped are {', '.join(models)}; a folder or a hub id works too")
+    shipped = f"shipped are {', '.join(models)}" if models else "no model is shipped"
+    raise UserError(f"unknown model {name!r}: {hint}{shipped}; a folder or a hub id works too")
 
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=[CARD_FILE, WEIGHTS_FILE]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
         raise UserError(f"{name!r} is no folder here, and the hub did not give it ({reason})") from error
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import math
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +36,7 @@ from syncdraw import evaluate, media, pretrained
 from syncdraw.datasets import open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig, caption
 from syncdraw.datasets.clips import Clips, Dataset, shuffled
-from syncdraw.datasets.prepared import PreparedClips
+from syncdraw.datasets.prepared import PreparedClips, read_manifest
 from syncdraw.encoders import load_encoder
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
@@ -61,7 +63,8 @@ class TrainConfig:
         ema: decay of the moving average of the weights that is saved and sampled from; 0 for none.
         precision: no, or bf16 for autocast.
         checkpointing: compute drawing steps again in the backward pass: less memory, more time.
-        start_from: model whose weights training begins from; layers that differ in width share what overlaps.
+        start_from: model whose weights training begins from. It may differ in captions, passes, drawing steps, canvas,
+            prior and protocol; layers that it does not have begin anew.
         fresh_captions: with start_from, leave its caption layers behind and begin them anew.
         seed: of weights, order of clips, and noise.
         validation_clips: held-out clips measured at each validation.
@@ -164,7 +167,9 @@ def complete(config: RunConfig, dataset: BouncingMNIST | PreparedClips) -> RunCo
         digits = config.bouncing.digits
         captions = [caption((d,) * digits, (m,) * digits, config.bouncing.wording) for d in range(10) for m in (0, 1)]
     else:
-        captions = [text for record in dataset.records for text in record.captions]
+        # Of all splits, so that held-out captions can be read. A word that is in no training clip means nothing to the
+        # model; a frozen encoder is the way to words that were not trained on.
+        captions = [text for record in read_manifest(dataset.folder) for text in record.captions]
     words = Vocabulary.from_captions(captions).words
     return dataclasses.replace(config, model=dataclasses.replace(model, vocabulary=words))
 
@@ -173,7 +178,8 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     """Train until `max_steps`, or until interrupted.
 
     Args:
-        config: the run. With `resume` it must be the one that the run began with, but for `train.max_steps`.
+        config: the run. With `resume` it must be the one that the run began with, but for settings under `train` other
+            than `seed` and `batch_size`.
         out: the run folder.
 
     Returns:
@@ -185,15 +191,21 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     """
     out = Path(out)
     _check_folder(out, resume)
-    accelerator = Accelerator(mixed_precision=config.train.precision, log_with=None)
+    if resume:
+        _check_same(config, out)
+    # A run that was broken off before it saved anything begins at its first step again.
+    saved = resume and (out / STATE_FILE).is_file()
+    # Autocast is entered below: Accelerate has one precision for the whole process, and this may not be its only run.
+    accelerator = Accelerator(mixed_precision="no")
     dataset, validation = dataset_of(config, "train"), _held_out(config)
     config = complete(config, dataset)
+    if resume:
+        _check_same(config, out)
     settings = config.train
+    _share(settings.batch_size, accelerator)
     set_seed(settings.seed)
     model = SyncDraw(config.model)
-    if accelerator.is_main_process and not resume:
-        write_config(config, out)
-    if settings.start_from is not None and not resume:
+    if settings.start_from is not None and not saved:
         start_from(model, settings.start_from, settings.fresh_captions)
     else:
         model.set_first_canvas(_mean_pixel(dataset, model))
@@ -202,17 +214,22 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
         model.parameters(), lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True
     )
     average = [parameter.detach().clone() for parameter in model.parameters()]
-    state = {"step": 0, "seconds": 0.0}
-    if resume:
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0}
+    if saved:
         state = _load_state(out / STATE_FILE, model, optimizer, average)
-        _truncate_metrics(out / METRICS_FILE, int(state["step"]))
+        for group in optimizer.param_groups:  # the state brings those that the run began with
+            group["betas"] = (settings.beta1, settings.beta2)
+    first, clock = int(state["step"]), time.monotonic() - state["seconds"]
+    if accelerator.is_main_process:
+        write_config(config, out)  # on resuming, too: it says what the run goes on with
+        _truncate_metrics(out / METRICS_FILE, first)
     average = [tensor.to(accelerator.device) for tensor in average]
     wrapped, optimizer = accelerator.prepare(model, optimizer)
-    board = _board(out) if accelerator.is_main_process else None
+    board = _board(out, first) if accelerator.is_main_process else None
 
-    first, clock = int(state["step"]), time.monotonic() - state["seconds"]
-    window: list[Tensor] = []
-    logged = time.monotonic()
+    # What the next line of metrics averages; saved, so that the line does not depend on where a run was broken off.
+    window: list[Tensor] = [parts.to(accelerator.device) for parts in state.get("window", [])]
+    logged, logged_step = time.monotonic(), first
     bar = tqdm(
         total=settings.max_steps, initial=first, unit="step", disable=not (progress and accelerator.is_main_process),
         smoothing=0.05, dynamic_ncols=True,
@@ -220,19 +237,22 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
 
     def save(step: int) -> None:
         if accelerator.is_main_process:
-            _save(out, config, model, optimizer, average, step, time.monotonic() - clock)
+            reached = {"step": step, "seconds": time.monotonic() - clock, "window": window}
+            _save(out, config, model, optimizer, average, reached)
 
-    with _interruptible() as interrupted, bar:
+    with ExitStack() as stack:
+        stack.enter_context(bar)
+        if board is not None:
+            stack.callback(board.close)
+        interrupted = stack.enter_context(_interruptible())
         for step, batch in _ahead(dataset, settings, accelerator, first):
-            if interrupted.is_set():
-                break
             rate = learning_rate(settings, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             # One seed a step and process, so that noise and word dropout need no state to resume from.
             torch.manual_seed(_mix(settings.seed, step, accelerator.process_index))
             wrapped.train()
-            with accelerator.autocast():
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 drawing = wrapped(
                     model.targets(torch.from_numpy(batch.videos)),
                     batch.captions if config.model.captions != "none" else None,
@@ -244,8 +264,8 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
             norm = accelerator.clip_grad_norm_(model.parameters(), settings.gradient_norm)
             if not torch.isfinite(norm):
                 raise UserError(
-                    f"training diverged at step {step}: the gradient is {norm.item()}; "
-                    f"the state in {out} is from before, resume with a lower train.learning_rate"
+                    f"training diverged at step {step}: the gradient is {norm.item()}; what {out} holds is from "
+                    "before: resume it with a lower train.learning_rate"
                 )
             optimizer.step()
             decay = min(settings.ema, (step + 1) / (step + 10))
@@ -257,7 +277,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
 
             if done % settings.log_every == 0 or done == settings.max_steps:
                 reconstruction, divergence, gradient = torch.stack(window).mean(dim=0).tolist()
-                videos_per_second = settings.batch_size * len(window) / (time.monotonic() - logged)
+                videos_per_second = settings.batch_size * (done - logged_step) / (time.monotonic() - logged)
                 bar.set_postfix_str(
                     f"L_X {reconstruction:.1f}, L_Z {divergence:.1f}, {videos_per_second:.0f} videos/s", refresh=False
                 )
@@ -266,7 +286,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
                     "videos_per_second": videos_per_second,
                 })  # fmt: skip
                 window.clear()
-                logged = time.monotonic()
+                logged, logged_step = time.monotonic(), done
             last = done == settings.max_steps
             validates, samples = done % settings.validate_every == 0, done % settings.sample_every == 0
             if (validates or samples or last) and accelerator.is_main_process:
@@ -283,10 +303,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
                 save(done)
             if interrupted.is_set() and not last:
                 save(done)
-                bar.close()
                 raise KeyboardInterrupt(f"stopped at step {done}; syncdraw train --resume --out {out} goes on")
-    if board is not None:
-        board.close()
     accelerator.end_training()
     return out
 
@@ -304,33 +321,55 @@ def learning_rate(settings: TrainConfig, step: int) -> float:
 
 
 def start_from(model: SyncDraw, name: str, fresh_captions: bool = False) -> None:
-    """Copy a trained model's weights into another: tensors that differ in size share the part that overlaps.
+    """Copy a trained model's weights into another, where their layers have the same meaning.
 
     Captions come last in every layer's input, so that a layer which gains or loses them keeps what it has learned of
-    the rest. Words are compared by their text: caption layers are copied only where both models know the same words.
+    the rest. Words are compared by their text: caption layers are copied only where both models know the same words,
+    by the same encoder.
+
+    Raises:
+        UserError: the models differ in a size that decides what the numbers in a layer stand for.
     """
     source = pretrained.load(name)
-    if fresh_captions or source.config.vocabulary != model.config.vocabulary:
+    for field_name in _SHARED_SIZES:
+        theirs, ours = _size_of(source.config, field_name), _size_of(model.config, field_name)
+        if theirs != ours:
+            raise UserError(
+                f"train.start_from: {name} has model.{field_name} {theirs}, this model {ours}; they must be equal"
+            )
+    if fresh_captions or any(getattr(source.config, f) != getattr(model.config, f) for f in _CAPTION_LAYERS):
         plain = SyncDraw(dataclasses.replace(source.config, captions="none", vocabulary=()))
         _copy_overlap(source, plain)
         source = plain
-    if not _copy_overlap(source, model):
-        raise UserError(f"train.start_from: {name} has nothing in common with this model")
+    _copy_overlap(source, model)
+
+
+# Where one of these differs, the parts of a layer's input or output do not lie where they lie in the other model.
+_SHARED_SIZES = (
+    "frames", "channels", "attention", "content", "grid_size", "write_grid_size", "hidden_size", "latent_size"
+)  # fmt: skip
+_CAPTION_LAYERS = ("captions", "caption_size", "encoder", "encoder_version", "vocabulary")
+
+
+def _size_of(config: SyncDrawConfig, name: str) -> Any:
+    value = getattr(config, name)
+    return config.grid_size if name == "write_grid_size" and value is None else value
 
 
 @torch.no_grad()
-def _copy_overlap(source: SyncDraw, target: SyncDraw) -> int:
-    """Copy what tensors of the same name have in common; how many there were."""
+def _copy_overlap(source: SyncDraw, target: SyncDraw) -> None:
+    """Copy what tensors of the same name have in common."""
     tensors = source.state_dict()
-    copied = 0
     for name, theirs in target.state_dict().items():
         ours = tensors.get(name)
         if ours is None or ours.ndim != theirs.ndim:
             continue
-        copied += 1
+        if name == "first_canvas" and target.config.canvas == "zero":
+            continue  # what it promises, whatever the other has learned
+        if name.startswith("video_parameters") and ours.shape != theirs.shape:
+            continue  # other pixels
         overlap = tuple(slice(min(a, b)) for a, b in zip(ours.shape, theirs.shape, strict=True))
         theirs[overlap] = ours[overlap]
-    return copied
 
 
 def fit_noise_flow(
@@ -347,20 +386,27 @@ def fit_noise_flow(
 
     Args:
         run: the model: a run folder, or a shipped one.
-        out: folder of the model with its fitted noise.
+        out: a new folder for the model with its fitted noise.
         width: of the flow's hidden layers.
         clips: training clips that are encoded.
         steps: of Adam, on a cosine to zero.
         batch_size: encoded clips a step.
         learning_rate: at the start.
         seed: of posterior samples and noise.
+
+    Raises:
+        UserError: there is no such model, its data are not there, `out` holds a model, or a number is below 1.
     """
+    if min(width, clips, steps, batch_size) < 1 or not learning_rate > 0:
+        raise UserError("width, clips, steps and batch_size must be 1 or more, and learning_rate more than 0")
+    if (out / pretrained.CARD_FILE).exists():
+        raise UserError(f"{out} already holds a model; choose another folder")
     source, card = pretrained.load(run), pretrained.load_card(run)
-    model = SyncDraw(dataclasses.replace(source.config, noise_flow=width))
+    torch.manual_seed(seed)
+    model = SyncDraw(dataclasses.replace(source.config, noise_flow=width)).eval()
     model.load_state_dict(source.state_dict(), strict=False)
     assert model.noise_flow is not None
     dataset = evaluate.data_of(card, None, "train")
-    torch.manual_seed(seed)
     encoded = []
     with torch.no_grad():
         for start in tqdm(range(0, clips, 200), desc="encoding", unit="batch of 200"):
@@ -393,17 +439,75 @@ def fit_noise_flow(
 def write_config(config: RunConfig, out: Path) -> None:
     """config.yaml of a run."""
     with atomic_path(out / CONFIG_FILE) as path:
-        values = json.loads(json.dumps(dataclasses.asdict(config)))  # tuples as lists
-        path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        text = yaml.dump(_plain(config), Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True)
+        path.write_text(text, encoding="utf-8")
+
+
+class _QuotingDumper(yaml.SafeDumper):
+    """Quotes strings that look like anything else: YAML's versions do not agree on what `1e3` is."""
+
+    def represent_text(self, value: str) -> yaml.ScalarNode:
+        style = None if re.fullmatch(r"[^\W\d]\w*", value) else "'"
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_QuotingDumper.add_representer(str, _QuotingDumper.represent_text)
 
 
 def _check_folder(out: Path, resume: bool) -> None:
-    if resume and not (out / STATE_FILE).is_file():
-        raise UserError(f"{out} has no saved state to resume; start the run without --resume")
-    if not resume and (out / CONFIG_FILE).exists():
-        raise UserError(f"{out} already holds a run; add --resume to continue it, or choose another folder")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; --out must name a folder")
+    if resume and not (out / CONFIG_FILE).is_file():
+        raise UserError(f"{out} holds no run to resume; start it without --resume")
+    if resume and (out / pretrained.WEIGHTS_FILE).exists() and not (out / STATE_FILE).is_file():
+        raise UserError(f"{out / STATE_FILE} is missing, without which the run cannot be resumed")
+    if not resume:
+        for name in (CONFIG_FILE, STATE_FILE, pretrained.WEIGHTS_FILE):
+            if (out / name).exists():
+                raise UserError(
+                    f"{out} already holds a run ({name}); add --resume to continue it, or choose another folder"
+                )
+
+
+def _check_same(config: RunConfig, out: Path) -> None:
+    """Raise UserError at the first setting that must not differ from those in a run's config.yaml, and does.
+
+    A vocabulary and an encoder's version that are not filled in yet are passed over.
+    """
+    path = out / CONFIG_FILE
+    try:
+        # A file from an older version lacks the newer settings, which then had no effect: their defaults.
+        before = {**_flat(RunConfig()), **_flat(yaml.safe_load(path.read_text(encoding="utf-8")))}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as a run's settings ({reason})") from error
+    for name, value in _flat(config).items():
+        free = name.startswith("train.") and name not in ("train.seed", "train.batch_size")
+        unknown = name in ("model.vocabulary", "model.encoder_version") and not value
+        if not (free or unknown) and value != before[name]:
+            raise UserError(
+                f"{name} is {_short(value)}, but the run in {out} began with {_short(before[name])}; "
+                "a resumed run keeps its model, data, seed and batch size"
+            )
+
+
+def _flat(config: RunConfig | dict[str, Any]) -> dict[str, Any]:
+    """Settings by their dotted names, as YAML gives them back. The data come first, for they decide other settings."""
+    values = _plain(config) if isinstance(config, RunConfig) else config
+    flat = {"data": values["data"]}
+    for part in ("bouncing", "model", "train"):
+        flat |= {f"{part}.{name}": value for name, value in values[part].items()}
+    return flat
+
+
+def _plain(config: RunConfig) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))  # tuples as lists
+    return values
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _mean_pixel(dataset: Dataset, model: SyncDraw) -> Tensor:
@@ -486,19 +590,21 @@ def _averaged(model: nn.Module, average: list[Tensor], ema: float) -> Iterator[N
 
 
 def _save(
-    out: Path, config: RunConfig, model: SyncDraw, optimizer: Any, average: list[Tensor], step: int, seconds: float
+    out: Path, config: RunConfig, model: SyncDraw, optimizer: Any, average: list[Tensor], reached: dict[str, Any]
 ) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": average,
+        "state": reached,
+    }
+    # By way of memory, because torch.save reports a full disk in ways of its own, some of which end the process.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
     with atomic_path(out / STATE_FILE) as path:
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": average,
-                "state": {"step": step, "seconds": seconds},
-            },
-            path,
-        )
-    trained = {"steps": step, "clips_seen": step * config.train.batch_size, "minutes": round(seconds / 60, 1)}
+        path.write_bytes(buffer.getbuffer())
+    steps, minutes = reached["step"], round(reached["seconds"] / 60, 1)
+    trained = {"steps": steps, "clips_seen": steps * config.train.batch_size, "minutes": minutes}
     with _averaged(model, average, config.train.ema):
         bouncing = dataclasses.asdict(config.bouncing)
         pretrained.save(model, out, trained=trained, data=config.data, bouncing=bouncing)
@@ -520,7 +626,7 @@ def _load_state(path: Path, model: SyncDraw, optimizer: torch.optim.Optimizer, a
 def _truncate_metrics(path: Path, step: int) -> None:
     """Drop lines of steps that were not saved and will be done again."""
     if path.is_file():
-        lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        lines = [line for line in path.read_text(errors="replace").splitlines() if _step_of(line) <= step]
         with atomic_path(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines))
 
@@ -543,13 +649,13 @@ def _log(out: Path, board: Any, accelerator: Accelerator, step: int, clock: floa
             board.add_scalar(name, value, step)
 
 
-def _board(out: Path) -> Any:
-    """A TensorBoard writer, where the extra `log` is installed."""
+def _board(out: Path, first: int) -> Any:
+    """A TensorBoard writer, where the extra `log` is installed. What was written of later steps is hidden."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(out / "tensorboard"))
+    return SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
 
 
 def _sample(out: Path, model: SyncDraw, validation: BouncingMNIST | PreparedClips, step: int) -> None:
