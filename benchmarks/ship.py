@@ -35,10 +35,12 @@ def main() -> None:
     metrics = {}
     for protocol in ("binary", "grey"):
         values = bounds.values[protocol]
-        metrics[f"-ELBO, {protocol}"] = (
-            f"{values['negative_elbo']:.1f} +- {values['standard_error']:.1f} nats "
-            f"(L_X {values['reconstruction']:.1f}, L_Z {values['divergence']:.1f}, floor {values['entropy_floor']:.1f}; {arguments.clips} test clips)"
+        total, error = values["negative_elbo"], values["standard_error"]
+        parts = ", ".join(
+            f"{name} {values[key]:.1f}"
+            for name, key in (("L_X", "reconstruction"), ("L_Z", "divergence"), ("floor", "entropy_floor"))
         )
+        metrics[f"-ELBO, {protocol}"] = f"{total:.1f} +- {error:.1f} nats ({parts}; {arguments.clips} test clips)"
     for name, values in fidelity.values.items():
         if isinstance(values, dict):
             shown = ", ".join(f"{key.replace('_', ' ')} {100 * share:.1f} %" for key, share in values.items())
