@@ -11,14 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
 from syncdraw.errors import UserError
-
-if TYPE_CHECKING:
-    from syncdraw.train import RunConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -356,7 +353,7 @@ def find_recipe(name: str) -> Path:
     raise UserError(f"unknown recipe {name!r}: {hint}Recipes are {', '.join(known)}; a YAML file works too")
 
 
-def _with_clips(config: RunConfig) -> RunConfig:
+def _with_clips(config: Any) -> Any:  # a RunConfig; jsonargparse imports what annotations of this file name
     """A folder of videos as `data` is prepared first, beside itself, in the model's shape."""
     from syncdraw.datasets.prepared import ABOUT, ClipConfig
     from syncdraw.datasets.video_folder import prepare_folder

@@ -14,6 +14,7 @@ are silent or wrong, the line says what is done instead, and docs/fidelity.md co
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -315,6 +316,26 @@ class SyncDraw(nn.Module):
         prior_noise = noise if videos is None else (z - prior.loc) / prior.scale
         return state, Step(divergence, z, prior_noise, write_window, read_window, caption.alignment)
 
+    def several_steps(
+        self,
+        state: State,
+        words: Words,
+        noise: Float[Tensor, "batch some_steps latent"],
+        first: int,
+        videos: Tensor | None,
+        video_parameters: Tensor | float,
+    ) -> tuple[State, list[Step], list[Tensor]]:
+        """Steps `first`, `first` + 1, ...: the state after them, and what can be seen of each, and its canvas."""
+        steps, canvases = [], []
+        for t, noise_t in enumerate(noise.unbind(dim=1), start=first):
+            number, into_pass = divmod(t, self.config.draw_steps // self.config.passes)
+            if number > 0 and into_pass == 0:
+                state = self.start_pass(state, number)
+            state, step = self.step(state, words, noise_t, videos, video_parameters)
+            steps.append(step)
+            canvases.append(state.canvas)
+        return state, steps, canvases
+
     def forward(
         self,
         videos: Float[Tensor, "batch frame channel height width"] | None,
@@ -332,8 +353,8 @@ class SyncDraw(nn.Module):
             captions: one for each video, for a model with captions.
             noise: standard normal, from which z^1..z^T are made; drawn from `generator` when absent.
             return_canvases: keep the canvas after each drawing step.
-            checkpointing: keep only the steps' states for the backward pass and compute the rest again: T times
-                less memory, about a third more time.
+            checkpointing: keep the state at every sqrt(T)-th step and compute the others again in the backward pass:
+                less memory for more time; docs/data.md says how much.
         """
         if videos is not None:
             self.check(videos)
@@ -351,18 +372,16 @@ class SyncDraw(nn.Module):
             video_parameters = self.video_parameters(videos.flatten(1))
 
         state, steps, canvases = self.start(batch), [], []
-        for t, noise_t in enumerate(noise.unbind(dim=1)):
-            number, into_pass = divmod(t, self.config.draw_steps // self.config.passes)
-            if number > 0 and into_pass == 0:
-                state = self.start_pass(state, number)
-            arguments = (state, words, noise_t, videos, video_parameters)
+        # With checkpointing about sqrt(T) states are kept, and about sqrt(T) steps computed again at a time.
+        stride = math.isqrt(noise.shape[1]) if checkpointing else noise.shape[1]
+        for first in range(0, noise.shape[1], stride):
+            arguments = (state, words, noise[:, first : first + stride], first, videos, video_parameters)
             if checkpointing:
-                state, step = checkpoint(self.step, *arguments, use_reentrant=False)
+                state, more_steps, more_canvases = checkpoint(self.several_steps, *arguments, use_reentrant=False)
             else:
-                state, step = self.step(*arguments)
-            steps.append(step)
-            if return_canvases:
-                canvases.append(state.canvas.sigmoid())
+                state, more_steps, more_canvases = self.several_steps(*arguments)
+            steps += more_steps
+            canvases += [canvas.sigmoid() for canvas in more_canvases] if return_canvases else []
 
         logits = at_least_float32(state.canvas)
         reconstruction = logits.new_zeros(batch)

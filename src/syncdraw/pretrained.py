@@ -110,11 +110,10 @@ def find(name: str) -> Path:
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=[CARD_FILE, WEIGHTS_FILE]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # of the hub, of the network library beneath it, of the disk
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{name!r} is no folder here, and the hub did not give it ({reason})") from error
 

@@ -1,0 +1,317 @@
+"""Models on disk: what is saved is loaded, and what is damaged says so in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import huggingface_hub.errors
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+import syncdraw
+from syncdraw import SyncDraw, SyncDrawConfig, UserError, pretrained
+
+TINY = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
+WORDS = ("0", "1", "and", "digit", "down", "is", "left", "moving", "right", "up")
+VARIANTS = {
+    "plain": TINY,
+    "alignment": SyncDrawConfig(
+        frames=2, height=9, width=7, channels=3, draw_steps=2, passes=2, grid_size=3, write_grid_size=4, hidden_size=8,
+        latent_size=3, attention="global", read_from="state_and_video", content="shared", canvas="learned",
+        window_start="smooth", prior="network", noise_flow=6, captions="alignment", caption_size=5, vocabulary=WORDS,
+        word_dropout=0.2, protocol="binary",
+    ),
+    "sentence": SyncDrawConfig(
+        frames=2, height=9, width=7, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3, attention="cuboid",
+        prior="caption", captions="sentence", caption_size=4, vocabulary=WORDS,
+    ),
+}  # fmt: skip
+
+
+def made(config: SyncDrawConfig = TINY) -> SyncDraw:
+    torch.manual_seed(1)
+    return SyncDraw(config).eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    pretrained.save(made(), tmp_path / "tiny", metrics={"caption match": 0.5}, about="a tiny model")
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of shipped models: mnist1, mnist2-captions, and something that is no model."""
+    for name in ("mnist1", "mnist2-captions"):
+        pretrained.save(made(), tmp_path / "weights" / name, about=f"the model {name}", metrics={"-ELBO": 12.5})
+    (tmp_path / "weights" / "judge").mkdir()
+    (tmp_path / "weights" / "judge" / "config.json").write_text('{"steps": 1}')
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def sentence(error: pytest.ExceptionInfo[UserError]) -> str:
+    """The message, which the command line prints as one line."""
+    assert str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# --- There and back --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_saved_is_loaded(variant: str, tmp_path: Path) -> None:
+    model = made(VARIANTS[variant])
+    pretrained.save(model, tmp_path, about="x", metrics={"a": 1})
+    loaded = pretrained.load(tmp_path)
+    assert loaded.config == model.config
+    assert not loaded.training
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    what = ["digit 0 is moving up and down"] if model.config.captions != "none" else 1
+    assert torch.equal(loaded.generate(what, seed=3), model.generate(what, seed=3))
+    card = pretrained.load_card(tmp_path)
+    assert (card["about"], card["metrics"]) == ("x", {"a": 1})
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_half_precision_on_disk(variant: str, tmp_path: Path) -> None:
+    model = made(VARIANTS[variant])
+    pretrained.save(model, tmp_path / "half", half=True)
+    pretrained.save(model, tmp_path / "full")
+    half, full = (tmp_path / name / "model.safetensors" for name in ("half", "full"))
+    assert {tensor.dtype for tensor in load_file(half).values()} == {torch.float16}
+    numbers = sum(tensor.numel() for tensor in model.state_dict().values())
+    assert full.stat().st_size - half.stat().st_size >= 1.9 * numbers
+    loaded = pretrained.load(tmp_path / "half")
+    for name, tensor in model.state_dict().items():
+        assert loaded.state_dict()[name].dtype == torch.float32
+        assert torch.equal(loaded.state_dict()[name], tensor.half().float()), name
+
+
+def test_saving_leaves_the_model_as_it_is(tmp_path: Path) -> None:
+    model = made()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pretrained.save(model, tmp_path, half=True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}
+
+
+def test_checksum_is_of_the_weights(saved: Path) -> None:
+    content = (saved / "model.safetensors").read_bytes()
+    assert pretrained.load_card(saved)["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_public_names(saved: Path) -> None:
+    assert syncdraw.load is pretrained.load
+    assert syncdraw.load(str(saved)).config == TINY
+
+
+def test_full_disk_leaves_the_old_pair(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of the two files does not fit any more."""
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    for method in ("write_bytes", "write_text"):
+        with monkeypatch.context() as patch:
+
+            def full(self: Path, *args: Any, **options: Any) -> int:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+            patch.setattr(Path, method, full)
+            with pytest.raises(UserError, match=rf"^cannot write {saved}.*: No space left on device$"):
+                pretrained.save(SyncDraw(TINY), saved)
+        assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+# --- Damage ----------------------------------------------------------------------------------------------------------
+
+
+def test_other_weights_than_the_checksum_says(saved: Path, tmp_path: Path) -> None:
+    """Well-formed weights, of another model."""
+    pretrained.save(SyncDraw(TINY), tmp_path / "other")
+    (saved / "model.safetensors").write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
+    with pytest.raises(UserError) as error:
+        pretrained.load(saved)
+    assert f"{saved / 'model.safetensors'} is damaged: its checksum" in sentence(error)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), checked=st.booleans())
+def test_any_damage_is_told(data: st.DataObject, checked: bool, saved: Path) -> None:
+    """Cut short or overwritten anywhere: with the checksum always found, without it at least never a traceback."""
+    path, card = saved / "model.safetensors", saved / "config.json"
+    good, good_card = path.read_bytes(), card.read_bytes()
+    try:
+        if data.draw(st.booleans(), label="cut"):
+            bad = good[: data.draw(st.integers(0, len(good) - 1))]
+        else:
+            place = data.draw(st.integers(0, min(len(good) - 1, 3000)))  # the header, mostly
+            bad = good[:place] + bytes([good[place] ^ data.draw(st.integers(1, 255))]) + good[place + 1 :]
+        path.write_bytes(bad)
+        if not checked:
+            values = json.loads(good_card)
+            del values["sha256"]
+            card.write_text(json.dumps(values))
+        try:
+            pretrained.load(saved)
+            message = None
+        except UserError as error:
+            message = str(error)
+        assert ("model.safetensors" in message and "\n" not in message) if message else not checked
+    finally:
+        path.write_bytes(good)
+        card.write_bytes(good_card)
+
+
+def test_truncated_weights_without_a_checksum(saved: Path) -> None:
+    card = pretrained.load_card(saved)
+    del card["sha256"]
+    (saved / "config.json").write_text(json.dumps(card))
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+        pretrained.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read as JSON"),
+        ("{", "cannot be read as JSON"),
+        ("\x00\xff", "cannot be read as JSON"),
+        ("[1]", "must hold a JSON object"),
+        ('{"steps": 3}', "has no field 'model'"),
+        ('{"model": 3}', "does not describe a model"),
+        ('{"model": {"colour": 3}}', "unknown fields colour"),
+        ('{"model": {"frames": "ten"}}', "does not describe a model"),
+        ('{"model": {"frames": 0}}', r"model\.frames is 0"),
+        ('{"model": {"prior": "flat"}}', "does not describe a model"),
+        ('{"model": {"captions": "alignment"}}', "vocabulary"),
+        ('{"model": {"hidden_size": 9}}', r"model\.safetensors does not fit its config"),
+    ],
+)
+def test_bad_card(text: str, message: str, saved: Path) -> None:
+    card = json.loads((saved / "config.json").read_text())
+    if '"hidden_size"' in text:
+        text = json.dumps(card | {"model": card["model"] | {"hidden_size": 9}})
+    (saved / "config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=message) as error:
+        pretrained.load(saved)
+    assert str(saved) in sentence(error)
+
+
+def test_missing_files(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read \(No such file"):
+        pretrained.load(saved)
+    (saved / "config.json").unlink()
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        pretrained.load(saved)
+
+
+# --- Names -----------------------------------------------------------------------------------------------------------
+
+
+def test_shipped_by_name(shop: Path) -> None:
+    assert pretrained.shipped_models() == {name: shop / name for name in ("mnist1", "mnist2-captions")}
+    assert pretrained.load("mnist1").config == TINY
+    assert pretrained.load_card("mnist2-captions")["about"] == "the model mnist2-captions"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("mnist", "mnist1"), ("minst1", "mnist1"), ("mnist2caption", "mnist2-captions"), ("./mnist-1/", "mnist1")],
+)
+def test_unknown_name_suggests_the_nearest(name: str, near: str, shop: Path) -> None:
+    with pytest.raises(UserError, match=f"did you mean {near}\\?") as error:
+        pretrained.load(name)
+    assert "shipped are mnist1, mnist2-captions" in sentence(error)
+
+
+def test_a_name_unlike_any_suggests_none(shop: Path) -> None:
+    with pytest.raises(UserError, match="unknown model 'zebra'") as error:
+        pretrained.load("zebra")
+    assert "did you mean" not in str(error.value)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A hub that records what it is asked for, and is not there."""
+    asked: list[str] = []
+
+    def download(name: str, **options: Any) -> str:
+        asked.append(name)
+        raise huggingface_hub.errors.LocalEntryNotFoundError("No network,\nand nothing in the cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return asked
+
+
+def test_hub(hub: list[str], saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError) as error:
+        pretrained.load("somebody/their-model")
+    assert "'somebody/their-model' is no folder here" in sentence(error)
+    assert hub == ["somebody/their-model"]
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **options: str(saved))
+    assert pretrained.load("somebody/their-model").config == TINY
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        huggingface_hub.errors.HFValidationError("Repo id must use\nalphanumeric chars"),
+        RuntimeError("of whichever library the hub's client stands on"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_what_the_hub_may_answer(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(name: str, **options: Any) -> str:
+        raise failure
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(UserError, match="the hub did not give it") as error:
+        pretrained.load("somebody/their-model")
+    sentence(error)
+
+
+@pytest.mark.parametrize("name", ["runs/mine", "./a/b", "../a", "~/a", "a/b/c", "/nowhere/at-all", "my runs/one", ""])
+def test_a_mistyped_folder_is_not_asked_of_the_hub(
+    name: str, hub: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        pretrained.load(name)
+    assert hub == []
+
+
+# --- What ships ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", pretrained.shipped_models())
+def test_shipped_model(name: str) -> None:
+    folder, card = pretrained.shipped_models()[name], pretrained.load_card(name)
+    content = (folder / "model.safetensors").read_bytes()
+    assert len(content) <= 10e6
+    assert card["sha256"] == hashlib.sha256(content).hexdigest()
+    assert all(tensor.isfinite().all() for tensor in load_file(folder / "model.safetensors").values())
+    model = pretrained.load(name)
+    what = ["digit 3 is moving left and right" for _ in range(1)] if "captions" in name else 1
+    if model.config.captions != "none" and "2" in name:
+        what = ["digit 3 is moving left and right and digit 7 is moving up and down"]
+    video = model.generate(what, seed=0)
+    assert video.shape == (1, *model.config.shape)
+    assert np.isfinite(video.numpy()).all()
+    assert video.max() > 0.5  # something is drawn,
+    assert video.mean() < 0.25  # on black
