@@ -284,6 +284,8 @@ def train(arguments: list[str]) -> None:
 
         print(json.dumps(_call("train judge", train_judge, arguments, {}), indent=1))
         return
+    if recipe is None and _option(arguments, "--data") and not {"--resume", "--config"} & set(arguments):
+        recipe = "folder"
     out = _option(arguments, "--out") or (f"runs/{Path(recipe).stem}" if recipe else None)
     if out is None:
         if not {"-h", "--help"} & set(arguments):
@@ -297,6 +299,7 @@ def train(arguments: list[str]) -> None:
         raise UserError(f"{out} holds no run to resume; name the run folder with --out")
     settings = [f"--config={source}"] if source else []
     if source is not None:
+        _check_sections(source)
         try:
             _parsed(parser, settings)
         except UserError as error:
@@ -317,6 +320,28 @@ def fit_prior(arguments: list[str]) -> None:
     from syncdraw.train import fit_noise_flow
 
     print(f"wrote {_call('fit-prior', fit_noise_flow, arguments, {})}")
+
+
+def _check_sections(source: Path) -> None:
+    """Refuse what jsonargparse passes over: an unknown section that is empty, and a section that is no mapping."""
+    import yaml
+
+    from syncdraw.train import RunConfig
+
+    try:
+        values = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{source} cannot be read as YAML ({error})") from None
+    known = [field.name for field in dataclasses.fields(RunConfig)]
+    if not isinstance(values, dict):
+        raise UserError(f"{source} must hold the sections {', '.join(known)}")
+    for name, section in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(f"{source}: unknown section {name!r}: {hint}Sections are {', '.join(known)}")
+        if name != "data" and not isinstance(section, dict):
+            raise UserError(f"{source}: {name} is {section!r}; it must be a section of settings")
 
 
 def _option(arguments: list[str], name: str) -> str | None:
