@@ -554,7 +554,8 @@ def test_bad_start_leaves_the_folder_free(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("max_steps", 0), ("batch_size", 0), ("learning_rate", 0.0), ("learning_rate", math.nan), ("gradient_norm", -1.0),
-     ("beta1", 1.0), ("ema", 1.0), ("save_every", 0), ("divergence_weight", -1.0), ("warmup_steps", -1)],
+     ("beta1", 1.0), ("ema", 1.0), ("save_every", 0), ("divergence_weight", -1.0), ("warmup_steps", -1),
+     ("seed", -1), ("seed", 2**32)],
 )  # fmt: skip
 def test_settings_out_of_range(name: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"train\.{name}"):

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(_complain(f"{where}{error.strerror or error}"))
     except KeyboardInterrupt as interruption:
-        print(f"syncdraw: {interruption or 'interrupted'}", file=sys.stderr)
+        print(f"syncdraw: {str(interruption) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -111,7 +111,10 @@ def _parsed(parser: Any, arguments: list[str]) -> dict[str, Any]:
         raise UserError(f"{_plain(error.message)}{hint} ({parser.prog} --help lists the options)") from None
     except UnicodeDecodeError as error:
         raise UserError(f"a settings file is not a text in UTF-8 ({error})") from None
-    return dict(values.as_dict() if hasattr(values, "as_dict") else vars(values))
+    result = dict(values.as_dict() if hasattr(values, "as_dict") else vars(values))
+    if not 0 <= (result.get("seed") or 0) < 2**63:
+        raise UserError(f"--seed is {result['seed']}; it must be at least 0 and below 2**63")
+    return result
 
 
 def _plain(message: str) -> str:
@@ -304,6 +307,8 @@ def train(arguments: list[str]) -> None:
             _parsed(parser, settings)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
+    if (more := _option(arguments, "--config")) is not None:
+        _check_sections(Path(more))
     values = _parsed(parser, [*settings, *arguments])
     if values["recipe"] is not None:
         raise UserError(

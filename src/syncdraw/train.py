@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from syncdraw import evaluate, media, pretrained
 from syncdraw.datasets import open_dataset
-from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig, caption
+from syncdraw.datasets.bouncing_mnist import DIAGONAL, BouncingMNIST, BouncingMNISTConfig, caption
 from syncdraw.datasets.clips import Clips, Dataset, shuffled
 from syncdraw.datasets.prepared import PreparedClips, read_manifest
 from syncdraw.encoders import load_encoder
