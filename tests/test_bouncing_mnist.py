@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from syncdraw.datasets import bouncing_mnist
 from syncdraw.datasets.bouncing_mnist import (
+    DIAGONAL,
     MOTIONS,
     STILL,
     BouncingClips,
@@ -387,7 +389,7 @@ def test_an_unknown_split_is_named() -> None:
         BouncingMNIST(BouncingMNISTConfig(), "dev")  # type: ignore[arg-type]
 
 
-# --- Ours: stills ----------------------------------------------------------------------------------------------------
+# --- Ours: stills and diagonals --------------------------------------------------------------------------------------
 
 
 def test_stills_stand_still_and_are_only_named() -> None:
@@ -402,9 +404,53 @@ def test_stills_stand_still_and_are_only_named() -> None:
         assert ((int(drawn.labels[clip, 0]), int(drawn.motions[clip, 0])),) in seen_combinations(1)
 
 
+def test_diagonals_move_as_fast_along_both_axes_and_say_so() -> None:
+    drawn = clips(400, diagonals=0.4, stills=0.2, combinations="seen", digits=1)
+    diagonal = drawn.motions[:, 0] == DIAGONAL
+    assert 0.3 < diagonal.mean() < 0.5
+    assert 0.1 < (drawn.motions[:, 0] == STILL).mean() < 0.3
+    centres = centres_of_mass(drawn.videos)
+    steps = np.abs(np.diff(centres, axis=1))
+    for clip in np.flatnonzero(diagonal):
+        assert drawn.captions[clip] == f"digit {drawn.labels[clip, 0]} is moving diagonally"
+        # 7.2 pixels a frame along a diagonal, rounded to whole pixels, and less where it is reflected.
+        assert np.median(steps[clip], axis=0) == pytest.approx(7.2 / math.sqrt(2), abs=0.6)
+    # All digits do, whatever motion the hard split gives them; and no clip moves in a way that is kept for testing.
+    assert set(drawn.labels[diagonal, 0]) == set(range(10))
+    for clip in np.flatnonzero(drawn.motions[:, 0] >= 0):
+        assert ((int(drawn.labels[clip, 0]), int(drawn.motions[clip, 0])),) in seen_combinations(1)
+        assert steps[clip].min(axis=1).max() < 0.3
+
+
+def test_both_directions_of_both_axes_occur_in_diagonals() -> None:
+    drawn = clips(200, diagonals=1.0)
+    first = np.sign(np.diff(drawn.positions[:, 0], axis=1)[:, 0])
+    assert len(np.unique(first[(first != 0).all(axis=1)], axis=0)) == 4
+
+
+def test_wordings_hold_every_word_of_every_split() -> None:
+    config = BouncingMNISTConfig(digits=2, stills=0.2, diagonals=0.4)
+    words = {word for text in BouncingMNIST(config, "test").wordings() for word in text.split()}
+    for split in ("train", "validation", "test"):
+        for text in BouncingMNIST(config, split).take(np.arange(300)).captions or []:
+            assert set(text.split()) <= words
+    assert "diagonally" in words
+    plain = BouncingMNIST(BouncingMNISTConfig(), "train").wordings()
+    assert not any("diagonally" in text for text in plain)
+
+
+def test_a_clip_does_not_depend_on_what_is_shown_beside_it() -> None:
+    """The glyph, label and start of clip number i stay, whatever share of clips has other motions."""
+    plain, spiced = clips(100, digits=2), clips(100, digits=2, stills=0.3, diagonals=0.3)
+    assert (plain.labels == spiced.labels).all()
+    moving = (spiced.motions >= 0).all(axis=1)
+    assert 20 < moving.sum() < 60
+    assert (plain.videos[moving] == spiced.videos[moving]).all()
+
+
 def test_held_out_splits_have_no_stills() -> None:
     for split in ("validation", "test"):
-        plain, spiced = clips(50, split), clips(50, split, stills=1)
+        plain, spiced = clips(50, split), clips(50, split, stills=0.5, diagonals=0.5)
         assert (plain.videos == spiced.videos).all()
         assert plain.captions == spiced.captions
 
@@ -413,3 +459,10 @@ def test_held_out_splits_have_no_stills() -> None:
 def test_stills_are_a_share(value: Any) -> None:
     with pytest.raises(UserError, match="stills must be a share from 0 to 1"):
         BouncingMNISTConfig(stills=value)
+    with pytest.raises(UserError, match="diagonals must be a share from 0 to 1"):
+        BouncingMNISTConfig(diagonals=value)
+
+
+def test_shares_sum_to_one_at_most() -> None:
+    with pytest.raises(UserError, match=r"stills and diagonals are 0\.6 and 0\.5, more than 1 together"):
+        BouncingMNISTConfig(stills=0.6, diagonals=0.5)

@@ -13,6 +13,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.distributions import Normal, kl_divergence
+from torch.nn import functional
 
 from making_clips import textures, write_clip
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, evaluate
@@ -20,6 +22,7 @@ from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig,
 from syncdraw.datasets.clips import Clips
 from syncdraw.datasets.prepared import ClipConfig, PreparedClips
 from syncdraw.datasets.video_folder import prepare_folder
+from syncdraw.model import Drawing, Step
 
 TINY = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
 BOUNCING = BouncingMNISTConfig(frames=3, height=32, width=32, clips=20)
@@ -109,6 +112,96 @@ def test_bound_is_deterministic_and_leaves_no_trace(clips: BouncingMNIST) -> Non
     torch.manual_seed(2)
     assert evaluate.bound(model, clips, clips=5) == first
     assert evaluate.bound(model, clips, clips=5, seed=1) != first
+
+
+class LinearGaussian:
+    """z ~ N(0, 1), x ~ N(a z, s^2), with a posterior that is off by a bit; it speaks to the bounds as SyncDraw does.
+
+    log P(x) is known: x ~ N(0, a^2 + s^2).
+    """
+
+    config = dataclasses.replace(TINY, frames=1, height=1, width=1, draw_steps=1, latent_size=1)
+    first_canvas = torch.zeros(1)
+    training = False
+    a, s = 1.5, 0.7
+
+    def train(self, mode: bool) -> None: ...
+
+    def eval(self) -> None: ...
+
+    def __call__(self, videos: torch.Tensor, captions: None, *, noise: torch.Tensor) -> Drawing:
+        x, spread = videos.flatten(1), self.a**2 + self.s**2
+        posterior = Normal(self.a * x / spread + 0.1, 1.3 * self.s / math.sqrt(spread))
+        z = posterior.loc + posterior.scale * noise[:, 0]
+        prior = Normal(torch.zeros_like(z), torch.ones_like(z))
+        step = Step(z, prior, posterior, None, None, None)  # type: ignore[arg-type]
+        return Drawing(
+            logits=z,
+            reconstruction=-Normal(self.a * z, self.s).log_prob(x).sum(1),
+            divergence_by_step=step.divergence[:, None],
+            canvases=None,
+            steps=[step],
+        )
+
+
+def test_bounds_of_a_linear_gaussian_model_close_in_on_its_exact_likelihood() -> None:
+    """ELBO <= IWAE-k <= log P(x), each nearer with more samples; and the ELBO is off by just KL(Q || posterior)."""
+    model, data = LinearGaussian(), Fixed(np.array([0, 255] * 1000, np.uint8).reshape(-1, 1, 1, 1, 1))
+    spread = model.a**2 + model.s**2
+    x = torch.tensor([0.0, 1.0])
+    exact = -Normal(0.0, math.sqrt(spread)).log_prob(x).mean().item()
+    one, ten, many = (
+        evaluate.importance_bound(model, data, samples=k, batch_size=500) for k in (1, 10, 1000)  # type: ignore[arg-type]
+    )
+    assert exact < many.importance_weighted + 3 * many.standard_error
+    assert many.importance_weighted < ten.importance_weighted < one.importance_weighted
+    assert many.importance_weighted == pytest.approx(exact, abs=1e-3)
+    assert one.importance_weighted == pytest.approx(one.negative_elbo, abs=1e-6)
+    true = Normal(model.a * x / spread, model.s / math.sqrt(spread))
+    gap = kl_divergence(Normal(true.loc + 0.1, 1.3 * true.scale), true).mean().item()
+    assert many.negative_elbo == pytest.approx(exact + gap, abs=2e-3)
+    assert 500 < many.effective_samples < 1000
+    assert one.effective_samples == pytest.approx(1)
+
+
+def test_bounds_of_the_model_itself_against_an_integral_over_its_latent() -> None:
+    """One drawing step and one latent: log P(X) by the trapezoidal rule over z."""
+    torch.manual_seed(3)
+    model = made(dataclasses.replace(TINY, draw_steps=1, latent_size=1, prior="network"))
+    with torch.no_grad():
+        model.decoder.weight_ih *= 8  # so that the latent matters
+    data = BouncingMNIST(BOUNCING, "test")
+    videos = evaluate.targets(torch.from_numpy(data.take(np.arange(4)).videos), "binary")
+    grid = torch.linspace(-8, 8, 4001)
+    with torch.no_grad():
+        logits = model.eval()(None, noise=grid[:, None, None]).logits.flatten(1).double()
+    likelihood = videos.flatten(1).double() @ logits.T - functional.softplus(logits).sum(1)
+    density = Normal(0.0, 1.0).log_prob(grid).double()
+    exact = -(likelihood + density + math.log(16 / 4000)).logsumexp(1).mean().item()
+    k20, k2000 = (evaluate.importance_bound(model, data, samples=k, clips=4) for k in (20, 2000))
+    # Against their own samples' ELBO, so that chance does not reorder them.
+    assert k20.importance_weighted < k20.negative_elbo - 0.3
+    assert k2000.importance_weighted < k2000.negative_elbo - 0.3
+    assert k2000.importance_weighted == pytest.approx(exact, abs=0.05)
+    assert k2000.negative_elbo == pytest.approx(
+        evaluate.bound(model, data, protocol="binary", clips=4).negative_elbo, rel=0.01
+    )
+
+
+def test_importance_bound_does_not_depend_on_what_is_drawn_at_once(clips: BouncingMNIST) -> None:
+    model = made(dataclasses.replace(TINY, captions="alignment", caption_size=4, vocabulary=WORDS))
+    sizes = []
+    model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    first = evaluate.importance_bound(model, clips, samples=7, clips=5, batch_size=3)
+    assert max(sizes) == 3
+    second = evaluate.importance_bound(model, clips, samples=7, clips=5, batch_size=100)
+    for name, value in dataclasses.asdict(first).items():
+        assert value == pytest.approx(getattr(second, name), rel=1e-5), name
+
+
+def test_no_importance_samples(clips: BouncingMNIST) -> None:
+    with pytest.raises(UserError, match=r"importance samples is 0; it must be 1 or more"):
+        evaluate.importance_bound(made(), clips, samples=0, clips=2)
 
 
 def test_word_dropout_is_off(clips: BouncingMNIST) -> None:

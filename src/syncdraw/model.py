@@ -132,15 +132,34 @@ class State(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What can be seen of one drawing step."""
+    """What can be seen of one drawing step. Without videos there is no posterior: z comes from the prior."""
 
-    divergence: Float[Tensor, " batch"]
     z: Float[Tensor, "batch latent"]
-    prior_noise: Float[Tensor, "batch latent"]
-    """The noise that would have drawn z from the prior."""
+    prior: Normal
+    posterior: Normal | None
     write_window: Window
     read_window: Window | None
     alignment: Tensor | None
+
+    @property
+    def divergence(self) -> Float[Tensor, " batch"]:
+        """KL(Q(Z^t) || P(Z^t)), nats. Exact; eq 14's constant is wrong for more than one latent, and v1's eq 16 is not
+        a divergence."""
+        if self.posterior is None:
+            return self.z.new_zeros(len(self.z))
+        return kl_divergence(self.posterior, self.prior).sum(dim=1)
+
+    @property
+    def log_ratio(self) -> Float[Tensor, " batch"]:
+        """log P(z^t) - log Q(z^t), nats: what importance weighting needs in place of the divergence."""
+        if self.posterior is None:
+            return self.z.new_zeros(len(self.z))
+        return (self.prior.log_prob(self.z) - self.posterior.log_prob(self.z)).sum(dim=1)
+
+    @property
+    def prior_noise(self) -> Float[Tensor, "batch latent"]:
+        """The noise that would have drawn z from the prior."""
+        return (self.z - self.prior.loc) / self.prior.scale
 
 
 @dataclass(frozen=True)
@@ -170,6 +189,11 @@ class Drawing:
     def negative_elbo(self) -> Tensor:
         """L_X + L_Z, nats per video, `[batch]`: an upper bound on the negative log-likelihood."""
         return self.reconstruction + self.divergence
+
+    @property
+    def log_weight(self) -> Tensor:
+        """log P(X, Z) - log Q(Z | X) of the latents that were drawn, nats, `[batch]` (Burda et al. 2016, eq 7)."""
+        return torch.stack([step.log_ratio for step in self.steps]).sum(dim=0) - self.reconstruction
 
     @property
     def videos(self) -> Tensor:
@@ -304,17 +328,14 @@ class SyncDraw(nn.Module):
         """One of T steps. With videos z^t comes from Q, without from P; all else is the same."""
         caption = self.conditioner.attend(words, state.decoder[0])
         prior = self.prior(state.decoder[0], caption.decoder)
-        if videos is None:
-            latent, read_window, divergence = prior, None, noise.new_zeros(len(noise))
-        else:
-            latent, read_window, encoder = self.encode(state, caption, videos, video_parameters)
+        posterior, read_window = None, None
+        if videos is not None:
+            posterior, read_window, encoder = self.encode(state, caption, videos, video_parameters)
             state = state._replace(encoder=encoder)
-            # Exact; eq 14's constant is wrong for more than one latent, and v1's eq 16 is not a divergence.
-            divergence = kl_divergence(latent, prior).sum(dim=1)
+        latent = posterior or prior
         z = latent.loc + latent.scale * noise
         state, write_window = self.draw(state, z, caption)
-        prior_noise = noise if videos is None else (z - prior.loc) / prior.scale
-        return state, Step(divergence, z, prior_noise, write_window, read_window, caption.alignment)
+        return state, Step(z, prior, posterior, write_window, read_window, caption.alignment)
 
     def several_steps(
         self,

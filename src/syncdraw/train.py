@@ -34,9 +34,9 @@ from tqdm import tqdm
 
 from syncdraw import evaluate, media, pretrained
 from syncdraw.datasets import open_dataset
-from syncdraw.datasets.bouncing_mnist import DIAGONAL, BouncingMNIST, BouncingMNISTConfig, caption
+from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.datasets.clips import Clips, Dataset, shuffled
-from syncdraw.datasets.prepared import PreparedClips, read_manifest
+from syncdraw.datasets.prepared import PreparedClips
 from syncdraw.encoders import load_encoder
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
@@ -106,6 +106,8 @@ class TrainConfig:
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"train.seed is {self.seed}; it must be at least 0 and below 2**32")
         if self.divergence_weight < 0 or self.warmup_steps < 0:
             raise UserError("train.divergence_weight and train.warmup_steps must be 0 or more")
 
@@ -116,7 +118,7 @@ class RunConfig:
 
     Attributes:
         model: shape of the model.
-        data: bouncing_mnist, or a folder made by `syncdraw prepare`.
+        data: bouncing_mnist, binarized_mnist, or a folder made by `syncdraw prepare`.
         bouncing: settings of the data, where it is bouncing_mnist.
         train: how it is trained.
     """
@@ -127,7 +129,7 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-def dataset_of(config: RunConfig, split: Literal["train", "validation", "test"]) -> BouncingMNIST | PreparedClips:
+def dataset_of(config: RunConfig, split: Literal["train", "validation", "test"]) -> Dataset:
     """The data set that a run trains or is validated on.
 
     Raises:
@@ -143,7 +145,7 @@ def dataset_of(config: RunConfig, split: Literal["train", "validation", "test"])
     return dataset
 
 
-def _held_out(config: RunConfig) -> BouncingMNIST | PreparedClips:
+def _held_out(config: RunConfig) -> Dataset:
     """The validation split; of a folder with very few clips, which has none, the training split."""
     try:
         return dataset_of(config, "validation")
@@ -153,7 +155,7 @@ def _held_out(config: RunConfig) -> BouncingMNIST | PreparedClips:
         return dataset
 
 
-def complete(config: RunConfig, dataset: BouncingMNIST | PreparedClips) -> RunConfig:
+def complete(config: RunConfig, dataset: Dataset) -> RunConfig:
     """Fill in what the captions decide: the vocabulary of a trained encoder, the version of a frozen one."""
     model = config.model
     if model.captions == "none":
@@ -163,14 +165,7 @@ def complete(config: RunConfig, dataset: BouncingMNIST | PreparedClips) -> RunCo
         return dataclasses.replace(config, model=dataclasses.replace(model, encoder_version=version))
     if model.vocabulary:
         return config
-    if isinstance(dataset, BouncingMNIST):
-        digits = config.bouncing.digits
-        captions = [caption((d,) * digits, (m,) * digits, config.bouncing.wording) for d in range(10) for m in (0, 1)]
-    else:
-        # Of all splits, so that held-out captions can be read. A word that is in no training clip means nothing to the
-        # model; a frozen encoder is the way to words that were not trained on.
-        captions = [text for record in read_manifest(dataset.folder) for text in record.captions]
-    words = Vocabulary.from_captions(captions).words
+    words = Vocabulary.from_captions(dataset.wordings()).words
     return dataclasses.replace(config, model=dataclasses.replace(model, vocabulary=words))
 
 
@@ -525,7 +520,7 @@ def _share(batch_size: int, accelerator: Accelerator) -> int:
 
 
 def _ahead(
-    dataset: BouncingMNIST | PreparedClips, settings: TrainConfig, accelerator: Accelerator, first: int
+    dataset: Dataset, settings: TrainConfig, accelerator: Accelerator, first: int
 ) -> Iterator[tuple[int, Clips]]:
     """Steps and their clips; the next batch is made by a thread while the model works on this one."""
     share = _share(settings.batch_size, accelerator)
@@ -658,7 +653,7 @@ def _board(out: Path, first: int) -> Any:
     return SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
 
 
-def _sample(out: Path, model: SyncDraw, validation: BouncingMNIST | PreparedClips, step: int) -> None:
+def _sample(out: Path, model: SyncDraw, validation: Dataset, step: int) -> None:
     """Sixteen samples as an animation; with captions, those of the first validation clips."""
     what: int | list[str] = 16
     if model.config.captions != "none":

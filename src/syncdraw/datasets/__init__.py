@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from syncdraw.datasets.binarized_mnist import BinarizedMNIST
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.prepared import PreparedClips
 
@@ -14,14 +15,16 @@ def open_dataset(
     split: Literal["train", "validation", "test"],
     *,
     captions: bool | None = None,
-) -> BouncingMNIST | PreparedClips:
+) -> BouncingMNIST | BinarizedMNIST | PreparedClips:
     """A data set by what a run's config says of it.
 
     Args:
-        data: bouncing_mnist, or a folder made by `syncdraw prepare`.
+        data: bouncing_mnist, binarized_mnist, or a folder made by `syncdraw prepare`.
         bouncing: settings of bouncing_mnist.
         captions: True leaves out clips without a caption.
     """
     if data == "bouncing_mnist":
         return BouncingMNIST(bouncing, split)
+    if data == "binarized_mnist":
+        return BinarizedMNIST(split)
     return PreparedClips(data, split, captions=captions)

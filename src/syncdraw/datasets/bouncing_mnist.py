@@ -32,8 +32,8 @@ Combination = tuple[tuple[int, int], ...]
 MOTIONS = ("left and right", "up and down")
 """The paper's two motions; elsewhere a motion is an index into this tuple."""
 
-STILL = -1
-"""The motion of a glyph that does not move, in `BouncingMNISTConfig.stills`."""
+STILL, DIAGONAL = -1, -2
+"""The motions of glyphs that stay where they are, or move along both axes at once; see `BouncingMNISTConfig`."""
 
 HELD_OUT_CLIPS = {"validation": 1_000, "test": 10_000}
 """The number of clips in the splits that are not trained on; `BouncingMNISTConfig.clips` sets the training split's."""
@@ -89,12 +89,11 @@ def caption(labels: Sequence[int], motions: Sequence[int], wording: Wording = "v
 
     v2: 'digit 0 is moving up and down and digit 1 is moving left and right' (section 4.5.2).
     v1: 'The digit 0 is moving up and down, and digit 1 is moving left and right'.
-    A glyph whose motion is `STILL` is only named: 'digit 0'.
+    A glyph whose motion is `STILL` is only named: 'digit 0'. One whose motion is `DIAGONAL` 'is moving diagonally'.
     """
-    clauses = [
-        f"digit {label}" if motion == STILL else f"digit {label} is moving {MOTIONS[motion]}"
-        for label, motion in zip(labels, motions, strict=True)
-    ]
+    phrases = {STILL: "", DIAGONAL: " is moving diagonally"}
+    phrases |= {motion: f" is moving {words}" for motion, words in enumerate(MOTIONS)}
+    clauses = [f"digit {label}{phrases[motion]}" for label, motion in zip(labels, motions, strict=True)]
     return " and ".join(clauses) if wording == "v2" else "The " + ", and ".join(clauses)
 
 
@@ -145,6 +144,8 @@ class BouncingMNISTConfig:
         stills: share of training clips that show their first frame throughout, captioned 'digit 3'. In the hard split
             each digit has one motion, so nothing else tells a model which of the words stand for the digit (ours; no
             unseen combination is shown).
+        diagonals: share of training clips whose glyphs move along both axes at once, captioned 'digit 3 is moving
+            diagonally': a motion that all digits share, for the same end.
         wording: the captions' wording, v1's or v2's.
         glyphs: a folder with idx files of other 28 x 28 glyphs, named as MNIST's or EMNIST's; None for MNIST.
         seed: another seed gives other clips. The hard split does not depend on it.
@@ -162,6 +163,7 @@ class BouncingMNISTConfig:
     clips: int = 12_000
     combinations: Combinations = "all"
     stills: float = 0.0
+    diagonals: float = 0.0
     wording: Wording = "v2"
     glyphs: str | None = None
     seed: int = 0
@@ -174,8 +176,12 @@ class BouncingMNISTConfig:
                 raise UserError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
         if not isinstance(self.speed, (int, float)) or not 0 < self.speed < math.inf:
             raise UserError(f"speed must be a number of pixels above 0, not {self.speed!r}")
-        if not isinstance(self.stills, (int, float)) or not 0 <= self.stills <= 1:
-            raise UserError(f"stills must be a share from 0 to 1, not {self.stills!r}")
+        for name in ("stills", "diagonals"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise UserError(f"{name} must be a share from 0 to 1, not {value!r}")
+        if self.stills + self.diagonals > 1:
+            raise UserError(f"stills and diagonals are {self.stills} and {self.diagonals}, more than 1 together")
         for name, allowed in (
             ("channels", (1, 3)),
             ("combinations", get_args(Combinations)),
@@ -254,10 +260,14 @@ class BouncingMNIST:
 
         labels, motions, glyphs = self._draw_glyphs(indices)
         positions = self._draw_positions(indices, motions)
-        if self.split == "train" and config.stills:
-            still = self._uniform(indices, "still")[:, 0] < config.stills
+        if self.split == "train" and (config.stills or config.diagonals):
+            share = self._uniform(indices, "still")[:, 0]
+            still = share < config.stills
             motions[still] = STILL
             positions[still] = positions[still][:, :, :1]
+            diagonal = share >= 1 - config.diagonals
+            motions[diagonal] = DIAGONAL
+            positions[diagonal] = self._draw_diagonals(indices[diagonal])
         videos = np.zeros((len(indices), config.frames, config.height, config.width), np.uint8)
         # The window of a clip and frame that begins at a row and column; writing into it draws on the video.
         windows = sliding_window_view(videos, (GLYPH_SIZE, GLYPH_SIZE), axis=(2, 3), writeable=True)
@@ -278,6 +288,12 @@ class BouncingMNIST:
             positions=positions,
         )
 
+    def wordings(self) -> list[str]:
+        """Captions that hold every word that any split's captions may hold."""
+        motions = [*range(len(MOTIONS)), *([DIAGONAL] if self.config.diagonals else [])]
+        count, wording = self.config.digits, self.config.wording
+        return [caption([c] * count, [m] * count, wording) for c in self._glyphs.classes.tolist() for m in motions]
+
     def _draw_glyphs(
         self, indices: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -296,32 +312,48 @@ class BouncingMNIST:
 
     def _draw_positions(self, indices: NDArray[np.int64], motions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows and columns `[batch, glyph, frame, 2]` of the glyphs' top left corners."""
-        config = self.config
-        free = np.array([config.height - GLYPH_SIZE, config.width - GLYPH_SIZE])
+        free = np.array([self.config.height - GLYPH_SIZE, self.config.width - GLYPH_SIZE])
         moving = 1 - motions  # the axis along which a glyph moves: 0 rows, 1 columns
-        reach = free[moving]
-        direction = np.where(self._uniform(indices, "direction") < 0.5, -1.0, 1.0)
-        travelled = direction[..., None] * config.speed * np.arange(config.frames)
-        # A reflection at both borders is a triangle wave whose period is twice the free length.
-        phase = (self._uniform(indices, "start") * reach)[..., None] + travelled
-        along = reach[..., None] - np.abs(np.mod(phase, 2 * reach[..., None]) - reach[..., None])
+        along = self._draw_path(indices, free[moving], self.config.speed, "start", "direction")
         across = (self._uniform(indices, "across") * (free[motions] + 1)).astype(np.int64)
-        rounded = np.floor(along + 0.5).astype(np.int64)
         positions: NDArray[np.int64] = np.where(
-            moving[..., None, None] == np.arange(2), rounded[..., None], across[..., None, None]
+            moving[..., None, None] == np.arange(2), along[..., None], across[..., None, None]
         )
         return positions
 
+    def _draw_diagonals(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions as `_draw_positions` gives them, of glyphs that go as fast along both axes at once."""
+        speed = self.config.speed / math.sqrt(2)
+        axes = [
+            self._draw_path(indices, np.array(length - GLYPH_SIZE), speed, *fields)
+            for length, fields in (
+                (self.config.height, ("start", "direction")),
+                (self.config.width, ("second start", "second direction")),
+            )
+        ]
+        return np.stack(axes, axis=-1)
+
+    def _draw_path(
+        self, indices: NDArray[np.int64], reach: NDArray[np.int64], speed: float, start: str, direction: str
+    ) -> NDArray[np.int64]:
+        """Where a glyph is along an axis, `[batch, glyph, frame]`, in pixels from 0 to `reach`, `[batch, glyph]`."""
+        sign = np.where(self._uniform(indices, direction) < 0.5, -1.0, 1.0)
+        travelled = sign[..., None] * speed * np.arange(self.config.frames)
+        # A reflection at both borders is a triangle wave whose period is twice the free length.
+        phase = (self._uniform(indices, start) * reach)[..., None] + travelled
+        along = reach[..., None] - np.abs(np.mod(phase, 2 * reach[..., None]) - reach[..., None])
+        return np.floor(along + 0.5).astype(np.int64)
+
     def _uniform(self, indices: NDArray[np.int64], field: str) -> NDArray[np.float64]:
         """Numbers in [0, 1), `[batch, glyph]`: a hash of the seed, the split, the clip, the field and the glyph."""
-        fields = _FIELDS.index(field) + len(_FIELDS) * np.arange(self.config.digits)
+        fields = _FIELDS.index(field) + 64 * np.arange(self.config.digits)  # room for 64 fields
         key = np.array(self.config.seed, np.uint64, ndmin=2)
         for part in (np.array(_SPLITS.index(self.split)), indices[:, None], fields):
             key = _scramble(key) + part.astype(np.uint64)
         return (_scramble(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-_FIELDS = ("label", "motion", "glyph", "start", "direction", "across", "still")
+_FIELDS = ("label", "motion", "glyph", "start", "direction", "across", "still", "second start", "second direction")
 
 
 def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -41,6 +41,10 @@ class Dataset(Protocol):
         """The clips with these numbers, in this order. The same number always gives the same clip."""
         ...
 
+    def wordings(self) -> list[str]:
+        """Captions that hold every word that any split's captions may hold."""
+        ...
+
 
 def shuffled(length: int, start: int, count: int, seed: int) -> NDArray[np.int64]:
     """Clip numbers `start` to `start + count` of the endless shuffled stream over a data set of `length` clips.

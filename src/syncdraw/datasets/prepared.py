@@ -240,6 +240,14 @@ class PreparedClips:
             captions.append(choices[chosen])
         return Clips(videos, captions)
 
+    def wordings(self) -> list[str]:
+        """The captions of all splits.
+
+        A word that is in no training clip means nothing to a model that is trained on them, but held-out captions can
+        be read; a frozen encoder is the way to words that were not trained on.
+        """
+        return [text for record in read_manifest(self.folder) for text in record.captions]
+
     def __reduce__(self) -> tuple[type[PreparedClips], tuple[Path, Split, bool]]:
         """Sent to another process, the data set opens its files there; the array itself does not travel."""
         return PreparedClips, (self.folder, self.split, self.captioned)

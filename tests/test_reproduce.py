@@ -1,0 +1,138 @@
+"""Table 1: its cells, its runs that go on, and what is written of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syncdraw import SyncDraw, UserError, evaluate, pretrained, reproduce
+from syncdraw import train as training
+from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
+from syncdraw.model import SyncDrawConfig
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same cells, of models and clips that take no time."""
+    full = reproduce.run_config
+
+    def tiny(*arguments: Any) -> training.RunConfig:
+        config = full(*arguments)
+        shape = {"frames": 2, "height": 32, "width": 32, "draw_steps": 2, "grid_size": 2, "hidden_size": 4,
+                 "latent_size": 2, "caption_size": 4}  # fmt: skip
+        kept = {name: getattr(config.model, name) for name in ("attention", "canvas", "captions", "protocol")}
+        bouncing = BouncingMNISTConfig(digits=config.bouncing.digits, frames=2, height=32, width=32, clips=50)
+        return training.RunConfig(model=SyncDrawConfig(**shape, **kept), bouncing=bouncing, train=config.train)
+
+    monkeypatch.setattr(reproduce, "run_config", tiny)
+
+
+def go(out: Path, **options: Any) -> dict[str, Any]:
+    reproduce.table1(out, **{"budget": 4, "batch_size": 2, "test_clips": 5, **options})
+    return dict(json.loads((out / "table1.json").read_text()))
+
+
+def test_the_papers_cells_are_all_there() -> None:
+    cells = reproduce.cells(seeds=1)
+    assert len(cells) == len({cell.name for cell in cells}) == 16
+    binary = {(c.attention, c.digits, c.captions) for c in cells if c.protocol == "binary"}
+    assert binary == reproduce.PAPER.keys()
+    assert {c.attention for c in cells if c.protocol == "grey"} == {"frame"}
+    # As v2 prints it: digits by row, then the columns in its order.
+    assert reproduce.PAPER["frame", 2, True] == 524.41
+    assert reproduce.PAPER["global", 1, True] == 512.46
+    assert reproduce.PAPER["cuboid", 2, False] == 5240.65
+
+
+def test_methods_differ_in_their_attention_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    one, two, three = (
+        reproduce.run_config(reproduce.Cell(a, 2, True, "binary", 0), 100, 10, False) for a in reproduce.METHODS
+    )
+    for other in (two, three):
+        difference = {
+            name for name in vars(one.model) if getattr(one.model, name) != getattr(other.model, name)
+        }
+        assert difference == {"attention"}
+        assert (one.bouncing, one.train) == (other.bouncing, other.train)
+    config = reproduce.run_config(reproduce.Cell("frame", 1, False, "grey", 0), 100, 10, True)
+    assert (config.model.canvas, config.model.window_start) == ("zero", "paper")
+    assert (config.model.grid_size, config.model.draw_steps, config.train.max_steps) == (8, 10, 10)
+
+
+def test_what_is_written_is_what_the_runs_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = go(tmp_path)
+    assert len(values["cells"]) == 16
+    for cell in values["cells"]:
+        run = tmp_path / reproduce.Cell(**{k: cell[k] for k in reproduce.Cell.__dataclass_fields__}).name
+        card = pretrained.load_card(run)
+        test = evaluate.data_of(card, None, "test")
+        again = evaluate.bound(pretrained.load(run), test, protocol=cell["protocol"], clips=5)
+        assert cell["bound"]["negative_elbo"] == pytest.approx(again.negative_elbo)
+        assert (cell["steps"], cell["clips_seen"], cell["test_clips"]) == (2, 4, 5)
+        assert card["model"]["protocol"] == cell["protocol"]
+        assert card["model"]["attention"] == cell["attention"]
+        assert card["bouncing"]["digits"] == cell["digits"]
+    table = (tmp_path / "table1.md").read_text()
+    assert "not yet" not in table
+    row = next(line for line in table.splitlines() if line.startswith("| Baseline"))
+    assert re.findall(r"\(([\d,.]+)\)", row) == ["3,561.2", "3,478.3", "5,240.6", "5,167.9"]
+    shown = next(c["bound"]["negative_elbo"] for c in values["cells"] if c["attention"] == "cuboid")
+    assert f"{shown:,.1f} +- " in row
+    assert table.strip() in capsys.readouterr().out
+
+
+def test_a_broken_table_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken off in the fifth cell, it gives what it gives in one go; finished cells are not trained again."""
+    whole = go(tmp_path / "whole")
+    real, trained = training.train, []
+
+    def counted(config: training.RunConfig, out: Path, **options: Any) -> Path:
+        if len(trained) == 4:
+            trained.append("broken off")
+            raise KeyboardInterrupt
+        trained.append(out.name)
+        return real(config, out, **options)
+
+    monkeypatch.setattr(training, "train", counted)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "parts")
+    assert (tmp_path / "parts" / "table1.md").read_text().count("not yet") == 12
+    parts = go(tmp_path / "parts")
+    assert len(trained) == 17
+    assert len(set(trained)) == 17
+    for one, other in zip(whole["cells"], parts["cells"], strict=True):
+        assert one["bound"] == other["bound"]
+    forward = SyncDraw.forward
+    monkeypatch.setattr(SyncDraw, "forward", lambda *_, **__: pytest.fail("measured again"))
+    assert go(tmp_path / "parts") == parts
+    monkeypatch.setattr(SyncDraw, "forward", forward)
+    assert go(tmp_path / "parts", test_clips=6)["cells"][0]["test_clips"] == 6
+
+
+def test_a_larger_budget_trains_further_and_a_smaller_one_is_refused(tmp_path: Path) -> None:
+    go(tmp_path)
+    assert go(tmp_path, budget=6)["cells"][0]["steps"] == 3
+    with pytest.raises(UserError, match=r"frame-1-binary-seed0 has been trained for 3 steps.*raise --budget"):
+        go(tmp_path)
+
+
+def test_several_seeds_give_their_mean_and_deviation(tmp_path: Path) -> None:
+    values = go(tmp_path, seeds=2)
+    assert len(values["cells"]) == 32
+    ours = [c["bound"]["negative_elbo"] for c in values["cells"] if (c["attention"], c["digits"]) == ("global", 1)
+            and not c["captions"]]  # fmt: skip
+    assert len(ours) == 2
+    mean, deviation = sum(ours) / 2, abs(ours[0] - ours[1]) / 2**0.5
+    assert f"| {mean:,.1f} +- {deviation:.1f} (500.0)" in (tmp_path / "table1.md").read_text()
+
+
+def test_bad_numbers(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--seeds must be 1 or more"):
+        go(tmp_path, seeds=0)
+    with pytest.raises(UserError, match=r"--budget"):
+        go(tmp_path, budget=0)
