@@ -389,10 +389,12 @@ def _with_clips(config: Any) -> Any:  # a RunConfig; jsonargparse imports what a
     from syncdraw.datasets.video_folder import prepare_folder
 
     folder = Path(config.data)
-    if config.data == "bouncing_mnist" or (folder / ABOUT).is_file():
+    if config.data in ("bouncing_mnist", "binarized_mnist") or (folder / ABOUT).is_file():
         return config
     if not folder.is_dir():
-        raise UserError(f"--data {config.data} is not a folder; give a folder of clips, or bouncing_mnist")
+        raise UserError(
+            f"--data {config.data} is not a folder; give a folder of clips, or bouncing_mnist, or binarized_mnist"
+        )
     frames, channels, height, width = config.model.shape
     # `.` has no name of its own.
     named = folder.resolve() if folder.name in ("", "..") else folder
@@ -461,7 +463,10 @@ def measure(
     clips: int | None = None,
     seed: int = 0,
     captions: bool = False,
-    samples: int = 1000,
+    distances: bool = False,
+    samples: int | None = None,
+    i3d: Path | None = None,
+    importance_samples: int = 0,
     json_file: Path | None = None,
 ) -> dict[str, Any]:
     """Measure a model on held-out clips: bounds in nats per video, under both protocols.
@@ -473,18 +478,34 @@ def measure(
         clips: only the first so many of the split; all unless given.
         seed: of the latents and of the samples.
         captions: measure samples instead, by the judge: do they show what their captions say?
-        samples: how many samples the judge looks at, for seen and for unseen captions each.
+        distances: measure samples instead, against real test clips: Frechet and kernel distance, precision and recall,
+            and the nearest training clips.
+        samples: how many, for seen and for unseen captions each; 1,000 for captions and 2,000 for distances unless
+            given.
+        i3d: with distances: the network I3D as a TorchScript file, for FVD.
+        importance_samples: tighten the bound on binary clips with so many samples of the latents for each, say 100
+            (with that many a clip takes 100 times as long).
         json_file: write the numbers there, too.
     """
     from syncdraw import evaluate as evaluation
     from syncdraw import pretrained
 
+    if captions and distances:
+        raise UserError("--captions and --distances are two measurements; ask for one at a time")
+    if i3d is not None and not distances:
+        raise UserError("--i3d is for --distances; give both, or neither")
     network = pretrained.load(model, device=best_device("auto"))
     card = pretrained.load_card(model)
     if captions:
-        result = evaluation.caption_report(network, card, samples=samples, seed=seed)
+        result = evaluation.caption_report(network, card, samples=1000 if samples is None else samples, seed=seed)
+    elif distances:
+        from syncdraw.distances import distance_report
+
+        result = distance_report(network, card, data=data, samples=samples, seed=seed, i3d=i3d)
     else:
-        result = evaluation.bound_report(network, card, data=data, split=split, clips=clips, seed=seed)
+        result = evaluation.bound_report(
+            network, card, data=data, split=split, clips=clips, seed=seed, importance_samples=importance_samples
+        )
     print(result.text)
     if json_file is not None:
         from syncdraw.files import atomic_path
@@ -510,6 +531,23 @@ def picture(arguments: list[str]) -> None:
     _call("picture", figures.picture, arguments, {"out": "-o"})
 
 
+# --- reproduce -------------------------------------------------------------------------------------------------------
+
+
+def reproduce(arguments: list[str]) -> None:
+    """Train and measure a table of the papers again: syncdraw reproduce table1 [--budget smoke|full|CLIPS]."""
+    from syncdraw.reproduce import table1
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: syncdraw reproduce table1 [--budget smoke|full|CLIPS] [--out FOLDER]\n")
+        print(f"  table1   {(inspect.getdoc(table1) or '').splitlines()[0]}")
+        print("\nsyncdraw reproduce table1 --help tells more.")
+        return
+    if arguments[0] != "table1":
+        raise UserError(f"unknown table {arguments[0]!r}; there is table1: syncdraw reproduce table1")
+    _call("reproduce table1", table1, arguments[1:], {"out": "-o"})
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "generate": generate,
     "train": train,
@@ -518,6 +556,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "prepare": prepare,
     "models": models,
     "picture": picture,
+    "reproduce": reproduce,
 }
 
 if __name__ == "__main__":
