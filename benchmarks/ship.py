@@ -25,7 +25,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = pretrained.SHIPPED / arguments.name
     known = pretrained.load_card(arguments.run)
-    card = {key: known[key] for key in ("trained", "data", "bouncing", "noise_flow") if key in known}
+    card = {key: known[key] for key in ("trained", "data", "bouncing") if key in known}
     card |= {"about": arguments.about, "recipe": arguments.recipe, "hardware": arguments.hardware}
     pretrained.save(pretrained.load(arguments.run), folder, half=True, **card)
     model = pretrained.load(folder)

@@ -116,8 +116,8 @@ OPTIONS = {
     "train": "recipe --out --resume --config --data --model.frames --bouncing.digits --train.max_steps --train.ema "
     "--train.start_from",
     "train judge": "--folder --steps --batch_size --seed",
-    "fit-prior": "run out --width --clips --steps --seed",
-    "evaluate": "model --data --split --clips --seed --captions --samples --json_file",
+    "evaluate": "model --data --split --clips --seed --captions --distances --samples --i3d --importance_samples "
+    "--json_file",
     "prepare": "folder kth ucf101 tgif vgan",
     "prepare folder": "source -o --destination --config.frames --check --workers",
     "prepare kth": "source -o --destination --config.frames --actions --check",
@@ -126,6 +126,8 @@ OPTIONS = {
     "prepare vgan": "source -o --destination --check",
     "models": "--help",
     "picture": "model samples canvases alignment curves --caption --video --num --seed -o --out --scale",
+    "reproduce": "table1 --budget --out",
+    "reproduce table1": "-o --out --budget --batch_size --test_clips --seeds --paper_start smoke full",
 }
 
 
@@ -503,7 +505,7 @@ def test_folder_without_clips(wrong: Any, folder: Path) -> None:
     assert not (folder / "run").exists()
 
 
-# --- evaluate, models, picture, prepare, fit-prior -------------------------------------------------------------------
+# --- evaluate, models, picture, prepare ------------------------------------------------------------------------------
 
 
 def test_evaluate(ok: Any, folder: Path) -> None:
@@ -513,6 +515,9 @@ def test_evaluate(ok: Any, folder: Path) -> None:
     for protocol in ("binary", "grey"):
         assert f"{values[protocol]['negative_elbo']:.1f}" in shown
     assert "wrote numbers.json" in shown
+    assert "importance" not in shown
+    tighter = ok("evaluate", "mnist1", "--clips", "3", "--importance_samples", "4")
+    assert "importance-weighted bound, binary, 4 samples for each clip: " in tighter
 
 
 @pytest.mark.parametrize(
@@ -581,16 +586,6 @@ def test_prepare(ok: Any, wrong: Any, folder: Path) -> None:
     assert "nowhere is not a folder" in wrong("prepare", "folder", "nowhere")
 
 
-def test_fit_prior(ok: Any, wrong: Any, folder: Path) -> None:
-    sizes = ["--width", "4", "--clips", "5", "--steps", "2", "--batch_size", "3"]
-    assert ok("fit-prior", "mnist1", "bent", *sizes) == "wrote bent\n"
-    ok("generate", "--model", "bent")
-    before = content(folder / "bent")
-    assert "bent already holds a model" in wrong("fit-prior", "mnist1", "bent", *sizes)
-    assert content(folder / "bent") == before
-    assert "unknown model 'mnist': did you mean mnist1?" in wrong("fit-prior", "mnist", "x")
-
-
 # --- Switches --------------------------------------------------------------------------------------------------------
 
 
@@ -606,3 +601,13 @@ def test_switches_need_no_value() -> None:
     assert called("a", "--loud") == called("--loud", "a") == called("a", "--loud=true") == ("a", True, True)
     assert called("a", "--loud", "--fast", "false") == ("a", True, False)
     assert called("a", "--fast=false", "--loud", "true") == ("a", True, False)
+
+
+# --- reproduce -------------------------------------------------------------------------------------------------------
+
+
+def test_reproduce_says_what_there_is(wrong: Any) -> None:
+    assert "unknown table 'table2'; there is table1: syncdraw reproduce table1" in wrong("reproduce", "table2")
+    assert "--seeds must be 1 or more" in wrong("reproduce", "table1", "--seeds", "0")
+    message = wrong("reproduce", "table1", "--budget", "huge")
+    assert "budget: expected int or one of ['smoke', 'full'], not huge" in message

@@ -23,6 +23,7 @@ from syncdraw.datasets.clips import Clips
 from syncdraw.datasets.prepared import ClipConfig, PreparedClips
 from syncdraw.datasets.video_folder import prepare_folder
 from syncdraw.model import Drawing, Step
+from syncdraw.priors import Mixture
 
 TINY = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
 BOUNCING = BouncingMNISTConfig(frames=3, height=32, width=32, clips=20)
@@ -133,8 +134,8 @@ class LinearGaussian:
         x, spread = videos.flatten(1), self.a**2 + self.s**2
         posterior = Normal(self.a * x / spread + 0.1, 1.3 * self.s / math.sqrt(spread))
         z = posterior.loc + posterior.scale * noise[:, 0]
-        prior = Normal(torch.zeros_like(z), torch.ones_like(z))
-        step = Step(z, prior, posterior, None, None, None)  # type: ignore[arg-type]
+        prior = Normal(torch.zeros_like(z)[:, None], torch.ones_like(z)[:, None])
+        step = Step(z, Mixture(torch.zeros_like(z), prior), posterior, None, None, None)  # type: ignore[arg-type]
         return Drawing(
             logits=z,
             reconstruction=-Normal(self.a * z, self.s).log_prob(x).sum(1),
@@ -151,7 +152,8 @@ def test_bounds_of_a_linear_gaussian_model_close_in_on_its_exact_likelihood() ->
     x = torch.tensor([0.0, 1.0])
     exact = -Normal(0.0, math.sqrt(spread)).log_prob(x).mean().item()
     one, ten, many = (
-        evaluate.importance_bound(model, data, samples=k, batch_size=500) for k in (1, 10, 1000)  # type: ignore[arg-type]
+        evaluate.importance_bound(model, data, samples=k, batch_size=500)
+        for k in (1, 10, 1000)  # type: ignore[arg-type]
     )
     assert exact < many.importance_weighted + 3 * many.standard_error
     assert many.importance_weighted < ten.importance_weighted < one.importance_weighted

@@ -26,7 +26,7 @@ MODELS = {
     "plain": TINY,
     "aligned": dataclasses.replace(TINY, captions="alignment", caption_size=4, vocabulary=WORDS),
     "sentence": dataclasses.replace(TINY, captions="sentence", caption_size=4, vocabulary=WORDS),
-    "binary": dataclasses.replace(TINY, protocol="binary", write_grid_size=4, noise_flow=4),
+    "binary": dataclasses.replace(TINY, protocol="binary", write_grid_size=4),
     "global": dataclasses.replace(TINY, attention="global"),
     "cuboid": dataclasses.replace(TINY, attention="cuboid"),
     "colour": dataclasses.replace(TINY, channels=3),

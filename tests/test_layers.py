@@ -49,7 +49,10 @@ BOTTOM = [m for m in MODULES if m.startswith("syncdraw.datasets")] + [
     f"syncdraw.{name}" for name in ("errors", "files", "judge", "media", "plots", "vocabulary")
 ]
 MODEL = [f"syncdraw.{name}" for name in ("attention", "captions", "encoders", "model", "priors")]
-TOP = [f"syncdraw.{name}" for name in ("pretrained", "evaluate", "distances", "figures", "train", "reproduce", "cli", "__main__")]
+TOP = [
+    f"syncdraw.{name}"
+    for name in ("pretrained", "evaluate", "distances", "figures", "train", "reproduce", "cli", "__main__")
+]
 
 
 def assert_none(modules: list[str], forbidden: list[str]) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from literal import losses, lstm
 from syncdraw import SyncDraw, SyncDrawConfig, UserError
 from syncdraw.attention import Window
 from syncdraw.captions import SentenceVector, WordAlignment
 from syncdraw.model import config_from_dict, targets
-from syncdraw.priors import CaptionPrior, NetworkPrior, NoiseFlow
+from syncdraw.priors import CaptionPrior, Mixture, NetworkPrior
 
 TINY = SyncDrawConfig(frames=3, channels=1, height=9, width=7, draw_steps=4, grid_size=3, hidden_size=8, latent_size=5)
 WORDS = ("0", "1", "and", "digit", "down", "is", "left", "moving", "right", "up")
@@ -84,7 +85,7 @@ def test_divergence_is_the_exact_kl(prior: str) -> None:
         state, words = model.start(1), model.conditioner.prepare(None, 1)
         caption = model.conditioner.attend(words, state.decoder[0])
         q, _, _ = model.encode(state, caption, videos, 0.0)
-        p = model.prior(state.decoder[0], caption.decoder)
+        (p,) = (Normal(p.loc[:, 0], p.scale[:, 0]) for p in [model.prior(state.decoder[0], caption.decoder)])
         z = Normal(q.loc, q.scale).sample((200_000,))
         estimate = (q.log_prob(z) - p.log_prob(z)).sum(dim=-1).mean().item()
         drawing = model(videos, noise=noise_for(model, 1)[:, :1])
@@ -95,14 +96,14 @@ def test_divergence_is_the_exact_kl(prior: str) -> None:
 def test_the_caption_prior_is_v1s() -> None:
     prior, h_dec = CaptionPrior(8, 4, 5), torch.randn(2, 8)
     got = prior(h_dec, torch.zeros(2, 4))
-    torch.testing.assert_close(got.loc, torch.tanh(h_dec @ prior.mean.weight.T))
-    torch.testing.assert_close(got.scale, torch.exp(torch.tanh(h_dec @ prior.log_deviation.weight.T)))
+    torch.testing.assert_close(got.loc[:, 0], torch.tanh(h_dec @ prior.mean.weight.T))
+    torch.testing.assert_close(got.scale[:, 0], torch.exp(torch.tanh(h_dec @ prior.log_deviation.weight.T)))
 
 
 def test_the_network_prior_begins_at_the_standard_one() -> None:
     got = NetworkPrior(8, 4, 5)(torch.randn(2, 8), torch.randn(2, 4))
-    torch.testing.assert_close(got.loc, torch.zeros(2, 5))
-    torch.testing.assert_close(got.scale, torch.ones(2, 5))
+    torch.testing.assert_close(got.loc, torch.zeros(2, 1, 5))
+    torch.testing.assert_close(got.scale, torch.ones(2, 1, 5))
 
 
 def test_word_alignment_equals_equations_12_and_13() -> None:
@@ -158,6 +159,8 @@ def test_sentence_vectors_enter_both_lstms() -> None:
         {"frames": 1, "draw_steps": 1},
         {"captions": "alignment", "vocabulary": WORDS, "prior": "caption", "caption_size": 6, "word_dropout": 0.5},
         {"captions": "sentence", "vocabulary": WORDS, "caption_size": 6},
+        {"prior": "network", "prior_components": 3},
+        {"prior": "network", "prior_components": 3, "captions": "alignment", "vocabulary": WORDS, "passes": 2},
     ],
 )
 def test_every_variant_trains_and_generates(changes: dict[str, object]) -> None:
@@ -199,46 +202,89 @@ def test_a_second_pass_draws_like_a_first_one_upon_its_canvas() -> None:
         assert not torch.allclose(model(None, noise=noise_for(model)[:, [0, 1, 0, 1]]).logits, drawing.logits)
 
 
-@pytest.mark.parametrize("prior", ["standard", "network"])
-def test_the_priors_noise_of_a_reconstruction_draws_it_again(prior: str) -> None:
-    model = build(prior=prior)
+def mixture(batch: int = 3, components: int = 4, latent: int = 2) -> Mixture:
+    generator = torch.Generator().manual_seed(9)
+    weights = torch.randn(batch, components, generator=generator).log_softmax(dim=1)
+    loc = 2 * torch.randn(batch, components, latent, generator=generator)
+    scale = torch.rand(batch, components, latent, generator=generator) + 0.3
+    return Mixture(weights, Normal(loc, scale))
+
+
+def as_torch(prior: Mixture) -> MixtureSameFamily:
+    return MixtureSameFamily(Categorical(logits=prior.log_weights), Independent(prior.components, 1))
+
+
+def test_a_mixture_has_the_density_of_torch_distributions() -> None:
+    z = torch.randn(3, 2)
+    torch.testing.assert_close(mixture().log_prob(z), as_torch(mixture()).log_prob(z))
+
+
+def test_a_mixture_draws_what_torch_distributions_draws() -> None:
+    """Each component as often as its weight says, and within it by its mean and deviation."""
+    prior = mixture(batch=1)
+    many = Mixture(prior.log_weights.expand(100_000, -1), Normal(*(
+        part.expand(100_000, -1, -1) for part in (prior.components.loc, prior.components.scale)
+    )))  # fmt: skip
+    drawn = many.draw(torch.randn(100_000, 3, generator=torch.Generator().manual_seed(1)))
+    expected = as_torch(prior)
+    torch.testing.assert_close(drawn.mean(dim=0), expected.mean[0], atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn.var(dim=0), expected.variance[0], atol=0, rtol=0.02)
+    entropy = -expected.log_prob(expected.sample((100_000,))).mean()
+    torch.testing.assert_close(-many.log_prob(drawn).mean(), entropy, atol=0.02, rtol=0)
+
+
+def test_a_mixtures_divergence_is_right_on_average_and_exact_for_one_component() -> None:
+    prior = mixture(batch=1)
+    q = Normal(torch.tensor([[0.5, -1.0]]), torch.tensor([[0.6, 1.1]]))
+    z = q.sample((100_000,))[:, 0]
+    many = Mixture(prior.log_weights.expand(100_000, -1), prior.components.expand((100_000, 4, 2)))
+    estimate = many.divergence_from(Normal(q.loc.expand_as(z), q.scale.expand_as(z)), z)
+    # By the trapezoidal rule over the plane.
+    axis = torch.linspace(-12, 12, 601, dtype=torch.float64)
+    plane = torch.cartesian_prod(axis, axis)
+    density = q.log_prob(plane).sum(-1)
+    exact = (density.exp() * (density - as_torch(prior).log_prob(plane))).sum() * (24 / 600) ** 2
+    assert estimate.mean().item() == pytest.approx(exact.item(), abs=5 * estimate.std().item() / 100_000**0.5)
+    single = Mixture(torch.zeros(3, 1), Normal(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)))
+    q = Normal(torch.randn(3, 2), torch.rand(3, 2) + 0.2)
+    standard = kl_divergence(q, Normal(torch.zeros(2), torch.ones(2)))
+    torch.testing.assert_close(single.divergence_from(q, q.sample()), standard.sum(dim=1))
+
+
+def test_a_drawing_belongs_to_one_component_at_all_of_its_steps() -> None:
+    """The product of the steps' densities is that of a mixture over whole drawings, written out."""
+    model = build(prior="network", prior_components=3)
     with torch.no_grad():
         for parameter in model.prior.parameters():
-            parameter.normal_(std=0.3)  # away from N(0, I)
+            parameter.normal_(std=0.3)
         drawing = model(videos_for(model), noise=noise_for(model))
-        again = model(None, noise=torch.stack([step.prior_noise for step in drawing.steps], dim=1))
-    torch.testing.assert_close(again.logits, drawing.logits, rtol=1e-4, atol=1e-4)
+        by_step = sum(step.prior.log_prob(step.z) for step in drawing.steps)
+        whole = sum(step.prior.components.log_prob(step.z[:, None]).sum(-1) for step in drawing.steps)
+    torch.testing.assert_close(by_step, whole.logsumexp(dim=1) - math.log(3))
+    last = drawing.steps[-1].prior.log_weights
+    assert (last.max(dim=1).values > -0.9).all(), "the steps tell the components apart"
+    torch.testing.assert_close(last.logsumexp(dim=1), torch.zeros(2), atol=1e-6, rtol=0)
 
 
-def test_a_noise_flow_begins_as_the_identity_and_learns_two_clusters() -> None:
+def test_a_mixture_learns_clusters_that_one_gaussian_cannot() -> None:
     torch.manual_seed(0)
-    flow = NoiseFlow(2, width=32)
-    noise = torch.randn(500, 1, 2)
-    torch.testing.assert_close(flow(noise), noise)
-    optimizer = torch.optim.Adam(flow.parameters(), 3e-3)
-    for _ in range(400):
-        target = torch.randn(256, 2) * 0.1 + (torch.randint(2, (256, 1)) * 4.0 - 2)
-        loss = flow.loss(target, torch.randn(256, 2), torch.rand(256))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        drawn = flow(noise)[:, 0]
-    distance = torch.minimum((drawn - 2).norm(dim=1), (drawn + 2).norm(dim=1))
-    assert (distance < 0.6).float().mean() > 0.9
-    assert 0.35 < (drawn[:, 0] > 0).float().mean() < 0.65
-    assert ((noise[:, 0] - 2).norm(dim=1) < 0.6).float().mean() < 0.1, "noise alone is no such mixture"
-
-
-def test_generation_bends_its_noise() -> None:
-    model = build(noise_flow=16)
-    assert model.noise_flow is not None
-    before = model.generate(2, seed=1)
-    with torch.no_grad():
-        model.noise_flow.last.bias.fill_(0.5)  # a constant velocity: the noise is shifted by it
-        expected = model(None, noise=model.noise(2, seed=1) + 0.5).videos
-    torch.testing.assert_close(model.generate(2, seed=1), expected)
-    assert not torch.allclose(before, expected)
+    nats = {}
+    for components in (1, 6):
+        prior = NetworkPrior(2, 0, 2, components)
+        optimizer = torch.optim.Adam(prior.parameters(), 1e-2)
+        h, caption = torch.zeros(256, 2), torch.zeros(256, 0)
+        weights = torch.full((256, components), -math.log(components))
+        for _ in range(300):
+            z = torch.randn(256, 2) * 0.3 + (torch.randint(2, (256, 1)) * 4.0 - 2)
+            loss = -Mixture(weights, prior(h, caption)).log_prob(z).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        nats[components] = loss.item()
+    # Exact: the entropy of a cluster and log 2 for the choice of one.
+    exact = 2 * (0.5 * math.log(2 * math.pi * math.e) + math.log(0.3)) + math.log(2)
+    assert nats[6] == pytest.approx(exact, abs=0.3)
+    assert nats[1] > exact + 1
 
 
 def test_seeds() -> None:

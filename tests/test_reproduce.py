@@ -54,9 +54,7 @@ def test_methods_differ_in_their_attention_alone(monkeypatch: pytest.MonkeyPatch
         reproduce.run_config(reproduce.Cell(a, 2, True, "binary", 0), 100, 10, False) for a in reproduce.METHODS
     )
     for other in (two, three):
-        difference = {
-            name for name in vars(one.model) if getattr(one.model, name) != getattr(other.model, name)
-        }
+        difference = {name for name in vars(one.model) if getattr(one.model, name) != getattr(other.model, name)}
         assert difference == {"attention"}
         assert (one.bouncing, one.train) == (other.bouncing, other.train)
     config = reproduce.run_config(reproduce.Cell("frame", 1, False, "grey", 0), 100, 10, True)

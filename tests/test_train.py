@@ -31,7 +31,7 @@ from syncdraw import SyncDraw, SyncDrawConfig, UserError, cli, evaluate, media, 
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.video_folder import prepare_folder
-from syncdraw.train import RunConfig, TrainConfig, fit_noise_flow, learning_rate, start_from, train
+from syncdraw.train import RunConfig, TrainConfig, learning_rate, start_from, train
 
 MODEL = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
 CAPTIONED = dataclasses.replace(MODEL, captions="alignment", caption_size=4, word_dropout=0.3)
@@ -423,7 +423,7 @@ def test_run_of_an_older_version_resumes(copy: Path) -> None:
     """Its config.yaml lacks the settings that have been added since, its state the line in the making."""
     path = copy / "config.yaml"
     values = yaml.safe_load(path.read_text())
-    del values["bouncing"]["stills"], values["model"]["noise_flow"], values["train"]["fresh_captions"]
+    del values["bouncing"]["stills"], values["model"]["prior_components"], values["train"]["fresh_captions"]
     path.write_text(yaml.safe_dump(values))
     saved = state(copy)
     del saved["state"]["window"]
@@ -849,20 +849,24 @@ def test_run_that_starts_from_another(whole: Path, tmp_path: Path, monkeypatch: 
     assert state(out)["state"]["step"] == 12
 
 
-# --- The noise of samples --------------------------------------------------------------------------------------------
+def test_only_the_prior_is_trained(whole: Path, tmp_path: Path) -> None:
+    config = changed(
+        train__start_from=str(whole), train__only_prior=True, train__ema=0.5,
+        model=dataclasses.replace(MODEL, prior="network", prior_components=3),
+    )  # fmt: skip
+    out = go(config, tmp_path / "run")
+    before, after = load_file(whole / "model.safetensors"), load_file(out / "model.safetensors")
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    learned = {name for name in after if name not in before}
+    assert learned
+    assert all(name.startswith("prior.") for name in learned)
+    assert after["prior.layers.2.bias"].abs().max() > 0  # it began at zero
+    # Broken off and resumed, it is the same; and the model that it began from may go.
+    halves = go(changed(config, train__max_steps=6), tmp_path / "halves")
+    go(config, halves, resume=True)
+    assert_same(load_file(halves / "model.safetensors"), after)
 
 
-def test_fit_noise_flow(whole: Path, tmp_path: Path) -> None:
-    sizes = {"width": 8, "clips": 30, "steps": 5, "batch_size": 4}
-    outs = [fit_noise_flow(str(whole), tmp_path / name, **sizes) for name in ("one", "two")]
-    assert (outs[0] / "model.safetensors").read_bytes() == (outs[1] / "model.safetensors").read_bytes()
-    fitted, before = load_file(outs[0] / "model.safetensors"), load_file(whole / "model.safetensors")
-    assert all(torch.equal(fitted[name], tensor) for name, tensor in before.items())  # the model itself stays
-    assert pretrained.load(outs[0]).generate(2, seed=0).shape == (2, *MODEL.shape)
-    assert pretrained.load_card(outs[0])["bouncing"] == pretrained.load_card(whole)["bouncing"]
-    kept = content(whole)
-    with pytest.raises(UserError, match="already holds a model"):
-        fit_noise_flow(str(whole), whole, **sizes)
-    assert content(whole) == kept
-    with pytest.raises(UserError, match="1 or more"):
-        fit_noise_flow(str(whole), tmp_path / "three", clips=0)
+def test_training_only_the_prior_needs_a_model() -> None:
+    with pytest.raises(UserError, match=r"train\.only_prior needs a trained model: name it with train\.start_from"):
+        TrainConfig(only_prior=True)

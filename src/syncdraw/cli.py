@@ -123,8 +123,8 @@ def _plain(message: str) -> str:
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
     message = re.sub(r"Expected a (.*?)\. Got value: ", r"expected \1, not ", message)
     return re.sub(
-        r"Does not validate against any of the Union subtypes Subtypes: \[(.*), NoneType\] Errors: .* Given value: ",
-        r"expected \1, not ",
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: ",
+        lambda found: f"expected {found[1].removesuffix(', NoneType').replace(', one of', ' or one of')}, not ",
         message,
     )
 
@@ -318,13 +318,6 @@ def train(arguments: list[str]) -> None:
     config = training.RunConfig(**{f.name: values[f.name] for f in dataclasses.fields(training.RunConfig)})
     folder = training.train(_with_clips(config), out, resume=resume)
     print(f"wrote {folder}: syncdraw generate --model {folder} draws with it; syncdraw evaluate {folder} measures it")
-
-
-def fit_prior(arguments: list[str]) -> None:
-    """Fit the noise of a trained model's samples to its data: syncdraw fit-prior RUN FOLDER."""
-    from syncdraw.train import fit_noise_flow
-
-    print(f"wrote {_call('fit-prior', fit_noise_flow, arguments, {})}")
 
 
 def _check_sections(source: Path) -> None:
@@ -551,7 +544,6 @@ def reproduce(arguments: list[str]) -> None:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "generate": generate,
     "train": train,
-    "fit-prior": fit_prior,
     "evaluate": evaluate,
     "prepare": prepare,
     "models": models,

@@ -90,7 +90,7 @@ def bound(
     todo = batches(dataset, count, batch_size)
     for batch in tqdm(todo, total=math.ceil(count / batch_size), unit="batch", disable=not progress, leave=False):
         videos = targets(torch.from_numpy(batch.videos).to(device), name)
-        size = (model.config.draw_steps, model.config.latent_size)
+        size = model.config.noise_shape
         # Clip by clip, so that a clip's noise does not depend on the batch that it comes in.
         noise = torch.stack([torch.randn(size, generator=generator) for _ in range(len(videos))])
         captions = batch.captions if model.config.captions != "none" else None
@@ -157,7 +157,7 @@ def importance_bound(
         raise UserError(f"the number of importance samples is {samples}; it must be 1 or more")
     count = clip_count(dataset, clips)
     device = model.first_canvas.device
-    size = (model.config.draw_steps, model.config.latent_size)
+    size = model.config.noise_shape
     at_once = max(1, batch_size // samples)
     bounds, plain, effective = [], [], []
     was_training = model.training
@@ -278,9 +278,7 @@ def bound_report(
         "over training clips; 0.5: predicting 0.5 everywhere.",
     ]
     if importance_samples:
-        tighter = importance_bound(
-            model, dataset, samples=importance_samples, clips=count, seed=seed, progress=True
-        )
+        tighter = importance_bound(model, dataset, samples=importance_samples, clips=count, seed=seed, progress=True)
         values["importance_weighted"] = dataclasses.asdict(tighter)
         lines += [
             "",

@@ -86,10 +86,7 @@ def _generation(
         repeated = captions * num if captions is not None and len(captions) == 1 else captions
         videos = model.generate(repeated or num, seed=seed)
         return plots.sample_sheet(videos, repeated, columns=2 if len(videos) > 1 else 1, scale=scale)
-    noise = model.noise(1, seed)
-    if model.noise_flow is not None:
-        noise = model.noise_flow(noise)  # as generate() does
-    drawing = model(None, captions, noise=noise, return_canvases=True)
+    drawing = model(None, captions, noise=model.noise(1, seed), return_canvases=True)
     if kind == "alignment":
         if drawing.alignment is None or captions is None:
             raise UserError("this model does not align words; choose one with captions: alignment")

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -37,7 +37,7 @@ from syncdraw.attention import (
 from syncdraw.captions import Caption, Conditioner, NoCaptions, SentenceVector, WordAlignment, Words
 from syncdraw.encoders import RecurrentEncoder, WordStates, load_encoder
 from syncdraw.errors import UserError
-from syncdraw.priors import PRIORS, NoiseFlow, normal
+from syncdraw.priors import PRIORS, Mixture, normal
 from syncdraw.vocabulary import Vocabulary
 
 
@@ -63,7 +63,7 @@ class SyncDrawConfig:
         canvas: starts at zero, probability 0.5 everywhere (papers), or at a learned logit (ours, and DRAW's code).
         window_start: filters begin 1 pixel wide (papers), or smooth, half a stride wide (ours).
         prior: N(0, I) (v2), v1's caption prior, or a network of h_dec^{t-1} and the caption (ours).
-        noise_flow: width of the network that bends the noise of samples once the model is trained; 0 for none (papers).
+        prior_components: of which the network prior is a mixture; the papers' priors have one.
         captions: none, v1's word alignment, or v2's sentence vector.
         caption_size: width of the caption's representation, for encoders trained with the model.
         encoder: of the sentence route: recurrent (trained with the model), minilm, or skip-thoughts:FOLDER.
@@ -89,7 +89,7 @@ class SyncDrawConfig:
     canvas: Literal["zero", "learned"] = "zero"
     window_start: Literal["paper", "smooth"] = "paper"
     prior: Literal["standard", "caption", "network"] = "standard"
-    noise_flow: int = 0
+    prior_components: int = 1
     captions: Literal["none", "alignment", "sentence"] = "none"
     caption_size: int = 128
     encoder: str = "recurrent"
@@ -100,7 +100,8 @@ class SyncDrawConfig:
 
     def __post_init__(self) -> None:
         for name in (
-            "frames", "height", "width", "draw_steps", "passes", "grid_size", "hidden_size", "latent_size"
+            "frames", "height", "width", "draw_steps", "passes", "grid_size", "hidden_size", "latent_size",
+            "prior_components",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
@@ -108,6 +109,8 @@ class SyncDrawConfig:
             raise UserError(
                 f"model.passes is {self.passes}; it must divide model.draw_steps, which is {self.draw_steps}"
             )
+        if self.prior_components > 1 and self.prior != "network":
+            raise UserError(f"model.prior is {self.prior}; with several model.prior_components it must be network")
         if self.channels not in (1, 3):
             raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
         if self.content == "shared" and self.attention == "cuboid":
@@ -122,20 +125,26 @@ class SyncDrawConfig:
         """`(frames, channels, height, width)` of a video."""
         return self.frames, self.channels, self.height, self.width
 
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        """`(draw_steps, numbers a step)` of the noise that makes a video; a mixture's choice takes one number more."""
+        return self.draw_steps, self.latent_size + (self.prior_components > 1)
+
 
 class State(NamedTuple):
-    """What one drawing step hands to the next: C^t, and (h, cell) of the two LSTMs."""
+    """What one drawing step hands to the next: C^t, (h, cell) of the two LSTMs, and the weights of a mixture prior."""
 
     canvas: Float[Tensor, "batch frame channel height width"]
     encoder: tuple[Tensor, Tensor]
     decoder: tuple[Tensor, Tensor]
+    log_weights: Float[Tensor, "batch component"]
 
 
 class Step(NamedTuple):
     """What can be seen of one drawing step. Without videos there is no posterior: z comes from the prior."""
 
     z: Float[Tensor, "batch latent"]
-    prior: Normal
+    prior: Mixture
     posterior: Normal | None
     write_window: Window
     read_window: Window | None
@@ -143,23 +152,18 @@ class Step(NamedTuple):
 
     @property
     def divergence(self) -> Float[Tensor, " batch"]:
-        """KL(Q(Z^t) || P(Z^t)), nats. Exact; eq 14's constant is wrong for more than one latent, and v1's eq 16 is not
-        a divergence."""
+        """KL(Q(Z^t) || P(Z^t)), nats. Exact for the papers' priors; eq 14's constant is wrong for more than one latent,
+        and v1's eq 16 is not a divergence. For a mixture it is an unbiased estimate, and may be negative."""
         if self.posterior is None:
             return self.z.new_zeros(len(self.z))
-        return kl_divergence(self.posterior, self.prior).sum(dim=1)
+        return self.prior.divergence_from(self.posterior, self.z)
 
     @property
     def log_ratio(self) -> Float[Tensor, " batch"]:
         """log P(z^t) - log Q(z^t), nats: what importance weighting needs in place of the divergence."""
         if self.posterior is None:
             return self.z.new_zeros(len(self.z))
-        return (self.prior.log_prob(self.z) - self.posterior.log_prob(self.z)).sum(dim=1)
-
-    @property
-    def prior_noise(self) -> Float[Tensor, "batch latent"]:
-        """The noise that would have drawn z from the prior."""
-        return (self.z - self.prior.loc) / self.prior.scale
+        return self.prior.log_prob(self.z) - self.posterior.log_prob(self.z).sum(dim=1)
 
 
 @dataclass(frozen=True)
@@ -275,9 +279,8 @@ class SyncDraw(nn.Module):
             self.video_parameters = nn.Linear(pixels, read.parameter_size, bias=False)
         self.encoder = nn.LSTMCell(2 * read.patch_size + hidden + captions.encoder_size, hidden)
         self.posterior = nn.Linear(hidden, 2 * config.latent_size)
-        self.prior = PRIORS[config.prior](hidden, captions.decoder_size, config.latent_size)
-        size = config.draw_steps * config.latent_size
-        self.noise_flow = NoiseFlow(size, config.noise_flow) if config.noise_flow else None
+        options = {"components": config.prior_components} if config.prior_components > 1 else {}
+        self.prior = PRIORS[config.prior](hidden, captions.decoder_size, config.latent_size, **options)
         self.decoder = nn.LSTMCell(config.latent_size + captions.decoder_size, hidden)
         self.write_parameters = window_layer(hidden, write)
         self.content = nn.Linear(hidden, write.patch_size)
@@ -295,12 +298,14 @@ class SyncDraw(nn.Module):
         frames, channels, height, width = self.config.shape
         canvas = self.first_canvas.expand(batch, frames, channels, height, width)
         zeros = canvas.new_zeros(batch, self.config.hidden_size)
-        return State(canvas, (zeros, zeros), (zeros, zeros))
+        components = self.config.prior_components
+        weights = at_least_float32(canvas).new_full((batch, components), -math.log(components))
+        return State(canvas, (zeros, zeros), (zeros, zeros), weights)
 
     def start_pass(self, state: State, number: int) -> State:
         """The state before the first step of pass 1, 2, ...: the canvas goes on, the LSTMs begin anew."""
         h_enc, c_enc, h_dec, c_dec = self.later_starts[number - 1][:, None].expand(-1, len(state.canvas), -1)
-        return State(state.canvas, (h_enc, c_enc), (h_dec, c_dec))
+        return state._replace(encoder=(h_enc, c_enc), decoder=(h_dec, c_dec))
 
     def encode(
         self, state: State, caption: Caption, videos: Tensor, video_parameters: Tensor | float
@@ -320,28 +325,29 @@ class SyncDraw(nn.Module):
         decoder = self.decoder(torch.cat([z, caption.decoder], dim=1), state.decoder)
         window = self.write_attention.window(self.write_parameters(decoder[0]))
         canvas = state.canvas + self.write_attention.write(self.content(decoder[0]), window)
-        return State(canvas, state.encoder, decoder), window
+        return state._replace(canvas=canvas, decoder=decoder), window
 
     def step(
         self, state: State, words: Words, noise: Tensor, videos: Tensor | None, video_parameters: Tensor | float
     ) -> tuple[State, Step]:
         """One of T steps. With videos z^t comes from Q, without from P; all else is the same."""
         caption = self.conditioner.attend(words, state.decoder[0])
-        prior = self.prior(state.decoder[0], caption.decoder)
+        prior = Mixture(state.log_weights, self.prior(state.decoder[0], caption.decoder))
         posterior, read_window = None, None
-        if videos is not None:
+        if videos is None:
+            z = prior.draw(noise)
+        else:
             posterior, read_window, encoder = self.encode(state, caption, videos, video_parameters)
             state = state._replace(encoder=encoder)
-        latent = posterior or prior
-        z = latent.loc + latent.scale * noise
-        state, write_window = self.draw(state, z, caption)
+            z = posterior.loc + posterior.scale * noise[:, : self.config.latent_size]
+        state, write_window = self.draw(state._replace(log_weights=prior.given(z)), z, caption)
         return state, Step(z, prior, posterior, write_window, read_window, caption.alignment)
 
     def several_steps(
         self,
         state: State,
         words: Words,
-        noise: Float[Tensor, "batch some_steps latent"],
+        noise: Float[Tensor, "batch some_steps noise"],
         first: int,
         videos: Tensor | None,
         video_parameters: Tensor | float,
@@ -362,7 +368,7 @@ class SyncDraw(nn.Module):
         videos: Float[Tensor, "batch frame channel height width"] | None,
         captions: Sequence[str] | None = None,
         *,
-        noise: Float[Tensor, "batch draw_step latent"] | None = None,
+        noise: Float[Tensor, "batch draw_step noise"] | None = None,
         generator: torch.Generator | None = None,
         return_canvases: bool = False,
         checkpointing: bool = False,
@@ -372,7 +378,8 @@ class SyncDraw(nn.Module):
         Args:
             videos: targets in [0, 1]; `targets` makes them from uint8 by the model's protocol.
             captions: one for each video, for a model with captions.
-            noise: standard normal, from which z^1..z^T are made; drawn from `generator` when absent.
+            noise: standard normal, from which z^1..z^T are made, `[batch, *config.noise_shape]`; drawn from `generator`
+                when absent.
             return_canvases: keep the canvas after each drawing step.
             checkpointing: keep the state at every sqrt(T)-th step and compute the others again in the backward pass:
                 less memory for more time; docs/data.md says how much.
@@ -385,7 +392,7 @@ class SyncDraw(nn.Module):
         else:
             raise ValueError("forward needs videos to reconstruct, or noise to draw new ones from; see generate()")
         if noise is None:
-            size = (batch, self.config.draw_steps, self.config.latent_size)
+            size = (batch, *self.config.noise_shape)
             noise = torch.randn(size, generator=generator, device=self.first_canvas.device)
         words = self.conditioner.prepare(captions, batch)
         video_parameters: Tensor | float = 0.0
@@ -417,11 +424,10 @@ class SyncDraw(nn.Module):
             steps=steps,
         )
 
-    def noise(self, count: int, seed: int) -> Float[Tensor, "count draw_step latent"]:
+    def noise(self, count: int, seed: int) -> Float[Tensor, "count draw_step noise"]:
         """The noise of videos 0..count under this seed: the same on every device, and for any count."""
-        size = (self.config.draw_steps, self.config.latent_size)
         generator = torch.Generator().manual_seed(seed)
-        rows = [torch.randn(size, generator=generator) for _ in range(count)]
+        rows = [torch.randn(self.config.noise_shape, generator=generator) for _ in range(count)]
         return torch.stack(rows).to(self.first_canvas.device)
 
     @torch.no_grad()
@@ -443,10 +449,7 @@ class SyncDraw(nn.Module):
             raise UserError("nothing to generate: ask for one video or more")
         was_training = self.training
         self.eval()
-        noise = self.noise(count, seed)
-        if self.noise_flow is not None:
-            noise = self.noise_flow(noise)
-        drawing = self(None, captions, noise=noise, return_canvases=return_canvases)
+        drawing = self(None, captions, noise=self.noise(count, seed), return_canvases=return_canvases)
         self.train(was_training)
         if drawing.canvases is not None:
             return drawing.canvases

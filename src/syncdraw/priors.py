@@ -1,16 +1,19 @@
 """P(Z^t), from which z^t is drawn when there is no video to encode.
 
-A prior is a distribution for each drawing step, trained with the model. `NoiseFlow` is fitted afterwards.
+Every prior gives a mixture of Gaussians at each drawing step; the papers' have one component. A mixture of several is
+one over whole drawings: a drawing belongs to one component at all of its steps. Nothing chooses that component in
+advance. The steps so far tell it apart, by Bayes' rule, and the next z is drawn accordingly.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Normal
+from torch.distributions import Normal, kl_divergence
 
 from syncdraw.attention import at_least_float32
 
@@ -22,6 +25,54 @@ def normal(mean: Tensor, log_deviation: Tensor) -> Normal:
     return Normal(at_least_float32(mean), deviation, validate_args=False)
 
 
+class Mixture(NamedTuple):
+    """P(Z^t | z^1..z^{t-1}).
+
+    Attributes:
+        log_weights: logarithms of the components' probabilities, given the steps so far.
+        components: Gaussians, `[batch, component, latent]`.
+    """
+
+    log_weights: Float[Tensor, "batch component"]
+    components: Normal
+
+    def log_prob(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
+        """Nats."""
+        return (self.log_weights + self._by_component(z)).logsumexp(dim=1)
+
+    def divergence_from(self, posterior: Normal, z: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
+        """KL(Q || P) in nats for a Gaussian Q: exact for one component, for several estimated from the z drawn from Q.
+
+        There is no closed form for several. Bounds on it, such as Hershey and Olsen's (2007), let the components fall
+        into one in training: they look at one step at a time, at which the components differ little.
+        """
+        if self.log_weights.shape[1] > 1:
+            return posterior.log_prob(z).sum(dim=1) - self.log_prob(z)
+        alone = Normal(self.components.loc[:, 0], self.components.scale[:, 0], validate_args=False)
+        return kl_divergence(posterior, alone).sum(dim=1)
+
+    def given(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch component"]:
+        """`log_weights` for the next step, once this step's z is known."""
+        if self.log_weights.shape[1] == 1:
+            return self.log_weights
+        return (self.log_weights + self._by_component(z)).log_softmax(dim=1)
+
+    def draw(self, noise: Float[Tensor, "batch noise"]) -> Float[Tensor, "batch latent"]:
+        """z from standard normal noise: one number for each latent, and with several components one more, which
+        chooses among them."""
+        loc, scale = self.components.loc, self.components.scale
+        chosen = torch.zeros(len(noise), dtype=torch.long, device=noise.device)
+        if self.log_weights.shape[1] > 1:
+            share = 0.5 * torch.erfc(-noise[:, -1:] / math.sqrt(2))  # uniform, by the normal distribution function
+            passed = (self.log_weights.exp().cumsum(dim=1) < share).sum(dim=1)
+            chosen = passed.clamp(max=self.log_weights.shape[1] - 1)  # where rounding leaves the sum below 1
+        rows = torch.arange(len(noise), device=noise.device)
+        return loc[rows, chosen] + scale[rows, chosen] * noise[:, : loc.shape[2]]
+
+    def _by_component(self, z: Tensor) -> Float[Tensor, "batch component"]:
+        return self.components.log_prob(z[:, None]).sum(dim=2)
+
+
 class StandardPrior(nn.Module):
     """N(0, I) at every drawing step (v2 section 3.1.5)."""
 
@@ -30,7 +81,7 @@ class StandardPrior(nn.Module):
         self.latent_size = latent_size
 
     def forward(self, h_dec: Float[Tensor, "batch hidden"], caption: Float[Tensor, "batch caption"]) -> Normal:
-        zeros = h_dec.new_zeros(len(h_dec), self.latent_size)
+        zeros = h_dec.new_zeros(len(h_dec), 1, self.latent_size)
         return normal(zeros, zeros)
 
 
@@ -43,16 +94,20 @@ class CaptionPrior(nn.Module):
         self.log_deviation = nn.Linear(hidden_size, latent_size, bias=False)
 
     def forward(self, h_dec: Float[Tensor, "batch hidden"], caption: Float[Tensor, "batch caption"]) -> Normal:
-        return normal(self.mean(h_dec).tanh(), self.log_deviation(h_dec).tanh())
+        return normal(self.mean(h_dec).tanh()[:, None], self.log_deviation(h_dec).tanh()[:, None])
 
 
 class NetworkPrior(nn.Module):
     """A small network of h_dec^{t-1} and the caption, begun at N(0, I) (ours).
 
-    Its mean and deviation are not bounded as v1's are, so it can follow the posterior wherever that goes.
+    Its mean and deviation are not bounded as v1's are, so it can follow the posterior wherever that goes. The digits of
+    a data set lie apart, which one Gaussian cannot follow: between them it draws what is no digit. So there may be
+    several components, each a shift and a scaling of the first.
     """
 
-    def __init__(self, hidden_size: int, caption_size: int, latent_size: int) -> None:
+    offset_size = 64  # of the layer between the network and the components, which keeps hundreds of them small
+
+    def __init__(self, hidden_size: int, caption_size: int, latent_size: int, components: int = 1) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(hidden_size + caption_size, 512), nn.SiLU(), nn.Linear(512, 2 * latent_size)
@@ -61,63 +116,21 @@ class NetworkPrior(nn.Module):
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+        self.offsets = None
+        if components > 1:
+            each = nn.Linear(self.offset_size, components * 2 * latent_size)
+            nn.init.zeros_(each.bias)
+            with torch.no_grad():  # apart from the start: equal components would stay equal
+                each.bias.view(components, 2, latent_size)[:, 0].normal_(std=0.3)
+            self.offsets = nn.Sequential(nn.Linear(512, self.offset_size), nn.SiLU(), each)
 
     def forward(self, h_dec: Float[Tensor, "batch hidden"], caption: Float[Tensor, "batch caption"]) -> Normal:
-        mean, log_deviation = self.layers(torch.cat([h_dec, caption], dim=1)).chunk(2, dim=1)
-        return normal(mean, log_deviation)
+        hidden = self.layers[:-1](torch.cat([h_dec, caption], dim=1))
+        mean, log_deviation = self.layers[-1](hidden)[:, None].chunk(2, dim=2)
+        if self.offsets is None:
+            return normal(mean, log_deviation)
+        shift, scaling = self.offsets(hidden).unflatten(1, (-1, 2, mean.shape[2])).unbind(dim=2)
+        return normal(mean + log_deviation.exp() * shift, log_deviation + scaling)
 
 
 PRIORS = {"standard": StandardPrior, "caption": CaptionPrior, "network": NetworkPrior}
-
-
-class NoiseFlow(nn.Module):
-    """Bends standard normal noise into the noise that draws videos like those of the training data (ours).
-
-    The posterior of a real video gives z^1..z^T. Seen from the prior, each is loc + scale * e^t, and were the prior
-    perfect, the e's of all videos would be standard normal. They are not quite, over the steps together, and samples
-    suffer from it. This is a rectified flow (Liu, Gong and Liu 2023) from normal noise to those e's, fitted when the
-    model is trained. It begins as the identity.
-
-    Args:
-        size: draw_steps x latent_size.
-        width: of its three hidden layers.
-    """
-
-    steps = 25
-    """Of Heun's method from noise to noise."""
-
-    def __init__(self, size: int, width: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(size + 32, width)
-        self.hidden = nn.ModuleList(nn.Linear(width + 32, width) for _ in range(2))
-        self.last = nn.Linear(width, size)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-
-    def velocity(self, x: Float[Tensor, "batch size"], time: Float[Tensor, " batch"]) -> Float[Tensor, "batch size"]:
-        """Where the noise x moves to at this time, 0 to 1."""
-        frequencies = torch.arange(1, 17, device=x.device, dtype=x.dtype) * (math.pi / 2)
-        angles = time[:, None] * frequencies
-        clock = torch.cat([angles.sin(), angles.cos()], dim=1)
-        h = nn.functional.silu(self.first(torch.cat([x, clock], dim=1)))
-        for layer in self.hidden:
-            h = h + nn.functional.silu(layer(torch.cat([h, clock], dim=1)))
-        out: Tensor = self.last(h)
-        return out
-
-    def loss(
-        self, target: Float[Tensor, "batch size"], noise: Float[Tensor, "batch size"], time: Float[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
-        """Mean squared error of the velocity on the straight line from noise to target."""
-        between = torch.lerp(noise, target, time[:, None])
-        return (self.velocity(between, time) - (target - noise)).square().mean()
-
-    def forward(self, noise: Float[Tensor, "batch draw_step latent"]) -> Float[Tensor, "batch draw_step latent"]:
-        """Follow the flow from time 0 to 1."""
-        x = noise.flatten(1)
-        for step in range(self.steps):
-            now = x.new_full((len(x),), step / self.steps)
-            slope = self.velocity(x, now)
-            later = self.velocity(x + slope / self.steps, now + 1 / self.steps)
-            x = x + (slope + later) / (2 * self.steps)
-        return x.view_as(noise)

@@ -65,6 +65,8 @@ class TrainConfig:
         checkpointing: compute drawing steps again in the backward pass: less memory, more time.
         start_from: model whose weights training begins from. It may differ in captions, passes, drawing steps, canvas,
             prior and protocol; layers that it does not have begin anew.
+        only_prior: with start_from, train the prior alone, to what the model makes of the data, and leave all else as
+            it is.
         fresh_captions: with start_from, leave its caption layers behind and begin them anew.
         seed: of weights, order of clips, and noise.
         validation_clips: held-out clips measured at each validation.
@@ -87,6 +89,7 @@ class TrainConfig:
     precision: Literal["no", "bf16"] = "no"
     checkpointing: bool = False
     start_from: str | None = None
+    only_prior: bool = False
     fresh_captions: bool = False
     seed: int = 0
     validation_clips: int = 500
@@ -108,6 +111,8 @@ class TrainConfig:
                 raise UserError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"train.seed is {self.seed}; it must be at least 0 and below 2**32")
+        if self.only_prior and self.start_from is None:
+            raise UserError("train.only_prior needs a trained model: name it with train.start_from")
         if self.divergence_weight < 0 or self.warmup_steps < 0:
             raise UserError("train.divergence_weight and train.warmup_steps must be 0 or more")
 
@@ -204,6 +209,9 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
         start_from(model, settings.start_from, settings.fresh_captions)
     else:
         model.set_first_canvas(_mean_pixel(dataset, model))
+    if settings.only_prior:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("prior."))
     # capturable would keep the step count on the device; fused does all parameters in one pass.
     optimizer = torch.optim.Adam(
         model.parameters(), lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True
@@ -365,70 +373,6 @@ def _copy_overlap(source: SyncDraw, target: SyncDraw) -> None:
             continue  # other pixels
         overlap = tuple(slice(min(a, b)) for a, b in zip(ours.shape, theirs.shape, strict=True))
         theirs[overlap] = ours[overlap]
-
-
-def fit_noise_flow(
-    run: str,
-    out: Path,
-    width: int = 512,
-    clips: int = 40_000,
-    steps: int = 6000,
-    batch_size: int = 500,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-) -> Path:
-    """Fit the noise of a trained model's samples to the posterior of its training clips; the model itself stays.
-
-    Args:
-        run: the model: a run folder, or a shipped one.
-        out: a new folder for the model with its fitted noise.
-        width: of the flow's hidden layers.
-        clips: training clips that are encoded.
-        steps: of Adam, on a cosine to zero.
-        batch_size: encoded clips a step.
-        learning_rate: at the start.
-        seed: of posterior samples and noise.
-
-    Raises:
-        UserError: there is no such model, its data are not there, `out` holds a model, or a number is below 1.
-    """
-    if min(width, clips, steps, batch_size) < 1 or not learning_rate > 0:
-        raise UserError("width, clips, steps and batch_size must be 1 or more, and learning_rate more than 0")
-    if (out / pretrained.CARD_FILE).exists():
-        raise UserError(f"{out} already holds a model; choose another folder")
-    source, card = pretrained.load(run), pretrained.load_card(run)
-    torch.manual_seed(seed)
-    model = SyncDraw(dataclasses.replace(source.config, noise_flow=width)).eval()
-    model.load_state_dict(source.state_dict(), strict=False)
-    assert model.noise_flow is not None
-    dataset = evaluate.data_of(card, None, "train")
-    encoded = []
-    with torch.no_grad():
-        for start in tqdm(range(0, clips, 200), desc="encoding", unit="batch of 200"):
-            batch = dataset.take(shuffled(len(dataset), start, min(200, clips - start), seed))
-            captions = batch.captions if model.config.captions != "none" else None
-            drawing = model(model.targets(torch.from_numpy(batch.videos)), captions)
-            encoded.append(torch.stack([step.prior_noise for step in drawing.steps], dim=1).flatten(1))
-    targets = torch.cat(encoded)
-    optimizer = torch.optim.Adam(model.noise_flow.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    average = [parameter.detach().clone() for parameter in model.noise_flow.parameters()]
-    bar = tqdm(range(steps), desc="fitting", unit="step")
-    for step in bar:
-        chosen = targets[torch.randint(len(targets), (batch_size,))]
-        loss = model.noise_flow.loss(chosen, torch.randn_like(chosen), torch.rand(len(chosen)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        decay = min(0.999, (step + 1) / (step + 10))
-        torch._foreach_lerp_(average, [p.detach() for p in model.noise_flow.parameters()], 1 - decay)
-        if step % 100 == 0:
-            bar.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
-    torch._foreach_copy_([p.detach() for p in model.noise_flow.parameters()], average)
-    kept = {key: value for key, value in card.items() if key not in ("model", "sha256")}
-    pretrained.save(model, out, **kept, noise_flow={"clips": clips, "steps": steps, "seed": seed})
-    return out
 
 
 def write_config(config: RunConfig, out: Path) -> None:
