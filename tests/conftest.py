@@ -1,5 +1,7 @@
 """Shapes are checked while tests run: every call into the model's modules is held to its jaxtyping annotations."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from jaxtyping import install_import_hook
