@@ -529,6 +529,26 @@ def test_two_at_once_wait_for_each_other(clips, tmp_path, decoded):
     assert len(decoded) == 12
 
 
+def test_another_process_that_ends_between_two_steps_of_locking(clips, tmp_path, monkeypatch):
+    """It removes the folder after this one has made sure of it and before it has opened the lock there."""
+    real, removed = Path.open, []
+
+    def late(self, *arguments, **options):
+        if self.name == "lock" and not removed:
+            removed.append(shutil.rmtree(self.parent))
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", late)
+    assert prepared(clips, tmp_path / "out").clips == 12
+    assert removed
+
+
+def test_a_link_to_nowhere_in_the_place_of_the_working_folder(clips, tmp_path):
+    (tmp_path / ".out.preparing").symlink_to(tmp_path / "nowhere" / "at all")
+    with pytest.raises(UserError, match="cannot write"):
+        prepared(clips, tmp_path / "out")
+
+
 def test_memory_does_not_grow_with_the_number_of_clips(tmp_path):
     frames = levels(24, 8, 8)
     for number in range(60):

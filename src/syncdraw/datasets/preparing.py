@@ -331,15 +331,21 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
 @contextmanager
 def _locked(work: Path, progress: bool) -> Iterator[None]:
     """One process at a time in the folder `work`; others wait. Without the lock, two runs would mix their clips."""
-    work.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":
+        work.mkdir(parents=True, exist_ok=True)
         yield
         return
     import fcntl
 
     while True:
-        work.mkdir(parents=True, exist_ok=True)
-        with (work / "lock").open("w") as lock:
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            lock = (work / "lock").open("w")
+        except (FileNotFoundError, FileExistsError):
+            if os.path.lexists(work) and not work.is_dir():
+                raise
+            continue  # another process has finished, and removed the folder, in between
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
