@@ -11,10 +11,10 @@ from syncdraw.datasets.bouncing_mnist import all_combinations, caption, unseen_c
 FOLDER = Path("docs/images")
 
 
-def caption_sheet(name: str, captions: list[str]) -> None:
+def caption_sheet(name: str, captions: list[str], picture: str | None = None, columns: int = 2) -> None:
     """One sample for each caption, seed 0."""
     videos = syncdraw.load(name).generate(captions, seed=0)
-    plots.save_picture(plots.sample_sheet(videos, captions, columns=2), FOLDER / f"{name}.png")
+    plots.save_picture(plots.sample_sheet(videos, captions, columns=columns), FOLDER / f"{picture or name}.png")
 
 
 def main() -> None:
@@ -25,6 +25,8 @@ def main() -> None:
     three = "digit 3 is moving left and right"
     figures.picture("mnist1-captions", "alignment", caption=three, out=FOLDER / "mnist1-captions-alignment.png")
     figures.picture("mnist1-captions", "canvases", caption=three, out=FOLDER / "mnist1-captions-canvases.png")
+    three_digits = [caption([1, 4, 7], [1, 0, 1]), caption([9, 0, 5], [0, 1, 0])]
+    caption_sheet("mnist2-captions", three_digits, "three-digits", columns=1)
     for kind in ("canvases", "write_windows", "divergence"):
         figures.picture("mnist1", kind, out=FOLDER / f"mnist1-{kind.replace('_', '-')}.png")  # type: ignore[arg-type]
     for model in ("mnist1", "mnist2"):

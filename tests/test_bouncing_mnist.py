@@ -132,7 +132,7 @@ def test_equal_to_a_slow_renderer(digits: int, channels: int, height: int, width
     numbers = np.arange(30)
     batch = data.take(numbers)
     _, _, chosen = data._draw_glyphs(numbers)
-    glyphs = [[data._glyphs.images[number] for number in row] for row in chosen]
+    glyphs = [[data.glyphs.images[number] for number in row] for row in chosen]
     expected = draw_slowly(batch, glyphs, data.shape)
     assert batch.videos.dtype == np.uint8
     assert batch.videos.shape == (30, *data.shape)
@@ -152,7 +152,7 @@ def test_glyphs_of_the_splits_are_disjoint_and_carry_their_labels() -> None:
         "test": test,
     }
     for split, (images, labels) in splits.items():
-        source = BouncingMNIST(BouncingMNISTConfig(), split)._glyphs
+        source = BouncingMNIST(BouncingMNISTConfig(), split).glyphs
         for label in range(10):
             drawn = source.order[source.starts[label] : source.starts[label] + source.counts[label]]
             np.testing.assert_array_equal(source.images[drawn], images[labels == label])

@@ -250,7 +250,8 @@ def test_names_of_files() -> None:
 
 def test_captions_of_a_file(ok: Any, folder: Path) -> None:
     path = captions_file(folder, f"{THREE}\n\n{SEVEN}\r\n")
-    assert "(4 videos," in ok("generate", "--captions_file", path, "--num", "2")
+    for option in (["--captions_file", path], ["--captions-file", path], [f"--captions-file={path}"]):
+        assert "(4 videos," in ok("generate", *option, "--num", "2")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_captions_of_a_file(ok: Any, folder: Path) -> None:
         (["--captions_file", "none.txt"], "--captions_file none.txt cannot be read"),
         (["digit 3 flies"], "unknown word 'flies'"),
         (["digit 3"], "is not understood, where one like 'digit 0 is moving left and right'"),
-        ([THREE, f"{THREE} and {SEVEN}"], "captions must all name one digit, or all name two"),
+        ([THREE, f"{THREE} and {SEVEN}"], "captions must all name as many digits as the first"),
         ([THREE, "--model", "mnist1"], "model mnist1 draws without captions"),
         (["--model", "mnist1-captions"], "model mnist1-captions draws from captions"),
         (["one zebra", "--model", "mnist1-captions"], "'one'"),

@@ -135,7 +135,7 @@ class LinearGaussian:
         posterior = Normal(self.a * x / spread + 0.1, 1.3 * self.s / math.sqrt(spread))
         z = posterior.loc + posterior.scale * noise[:, 0]
         prior = Normal(torch.zeros_like(z)[:, None], torch.ones_like(z)[:, None])
-        step = Step(z, Mixture(torch.zeros_like(z), prior), posterior, None, None, None)  # type: ignore[arg-type]
+        step = Step(z, Mixture(torch.zeros_like(z), prior), posterior, None, None, None, z, z)  # type: ignore[arg-type]
         return Drawing(
             logits=z,
             reconstruction=-Normal(self.a * z, self.s).log_prob(x).sum(1),

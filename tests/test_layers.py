@@ -51,7 +51,17 @@ BOTTOM = [m for m in MODULES if m.startswith("syncdraw.datasets")] + [
 MODEL = [f"syncdraw.{name}" for name in ("attention", "captions", "encoders", "model", "priors")]
 TOP = [
     f"syncdraw.{name}"
-    for name in ("pretrained", "evaluate", "distances", "figures", "train", "reproduce", "cli", "__main__")
+    for name in (
+        "pretrained",
+        "evaluate",
+        "clustering",
+        "distances",
+        "figures",
+        "train",
+        "reproduce",
+        "cli",
+        "__main__",
+    )
 ]
 
 

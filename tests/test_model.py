@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
@@ -13,9 +14,10 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from literal import losses, lstm
 from syncdraw import SyncDraw, SyncDrawConfig, UserError
 from syncdraw.attention import Window
-from syncdraw.captions import SentenceVector, WordAlignment
-from syncdraw.model import config_from_dict, targets
+from syncdraw.captions import SentenceVector, WordAlignment, clauses
+from syncdraw.model import State, config_from_dict, targets
 from syncdraw.priors import CaptionPrior, Mixture, NetworkPrior
+from syncdraw.vocabulary import normalise
 
 TINY = SyncDrawConfig(frames=3, channels=1, height=9, width=7, draw_steps=4, grid_size=3, hidden_size=8, latent_size=5)
 WORDS = ("0", "1", "and", "digit", "down", "is", "left", "moving", "right", "up")
@@ -152,7 +154,7 @@ def test_sentence_vectors_enter_both_lstms() -> None:
         {"attention": "global"},
         {"attention": "cuboid"},
         {"read_from": "state_and_video"},
-        {"passes": 2},
+        {"layers": 2},
         {"content": "shared", "canvas": "learned", "window_start": "smooth", "prior": "network"},
         {"channels": 3, "write_grid_size": 4},
         {"grid_size": 1},
@@ -160,12 +162,14 @@ def test_sentence_vectors_enter_both_lstms() -> None:
         {"captions": "alignment", "vocabulary": WORDS, "prior": "caption", "caption_size": 6, "word_dropout": 0.5},
         {"captions": "sentence", "vocabulary": WORDS, "caption_size": 6},
         {"prior": "network", "prior_components": 3},
-        {"prior": "network", "prior_components": 3, "captions": "alignment", "vocabulary": WORDS, "passes": 2},
+        {"prior": "network", "prior_components": 3, "captions": "alignment", "vocabulary": WORDS, "layers": 2},
     ],
 )
 def test_every_variant_trains_and_generates(changes: dict[str, object]) -> None:
     model = build(**changes)
-    captions = CAPTIONS if model.config.captions != "none" else None
+    captions = None
+    if model.config.captions != "none":
+        captions = [" and ".join([caption] * model.config.layers) for caption in CAPTIONS]
     drawing = model(videos_for(model), captions, noise=noise_for(model), return_canvases=True)
     drawing.negative_elbo.mean().backward()
     for name, parameter in model.named_parameters():
@@ -191,15 +195,99 @@ def test_generation_is_the_training_step_with_z_from_the_prior() -> None:
     assert torch.equal(state.canvas, drawing.logits)
 
 
-def test_a_second_pass_draws_like_a_first_one_upon_its_canvas() -> None:
-    """With equal starts and equal z's, the second pass adds to the canvas what the first one has added."""
-    model = build(passes=2)
+def test_layers_add_up_as_light_does() -> None:
+    """With equal z's a layer draws what the one before it has drawn, and 1 - p = (1 - p_1)(1 - p_2)."""
+    model = build(layers=2, draw_steps=4)
     with torch.no_grad():
         drawing = model(None, noise=noise_for(model)[:, [0, 1, 0, 1]], return_canvases=True)
-        assert (model.later_starts[0] == 0).all()
-        torch.testing.assert_close(drawing.logits, 2 * drawing.canvases[:, 1].logit(), rtol=1e-4, atol=1e-5)
-        model.later_starts[0].normal_()
-        assert not torch.allclose(model(None, noise=noise_for(model)[:, [0, 1, 0, 1]]).logits, drawing.logits)
+    one, both = drawing.canvases[:, 1].double(), drawing.canvases[:, 3].double()
+    torch.testing.assert_close(both, 1 - (1 - one) ** 2, atol=1e-6, rtol=0)
+    torch.testing.assert_close(drawing.videos.double(), both, atol=1e-6, rtol=0)
+
+
+def test_the_logits_of_layers_are_exact_where_probabilities_round() -> None:
+    """For every pair of logits, against NumPy in long double."""
+    logits = torch.tensor([-60.0, -20.0, -3.0, 0.0, 3.0, 20.0, 60.0])
+    below, canvas = torch.cartesian_prod(logits, logits).T[..., None, None, None, None]
+    state = State(canvas, (canvas, canvas), (canvas, canvas), canvas, below)
+    a, b = below.numpy().astype(np.longdouble), canvas.numpy().astype(np.longdouble)
+    odds = (1 + np.exp(a)) * np.exp(b) + np.exp(a)
+    np.testing.assert_allclose(state.logits.numpy(), np.log(odds), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(state.video.numpy(), odds / (1 + odds), rtol=1e-6, atol=1e-7)
+
+
+def test_a_layer_draws_like_the_model_of_one_layer_that_it_began_from() -> None:
+    """Two layers with the weights of one draw its two videos, one upon the other."""
+    one, two = build(draw_steps=2), build(draw_steps=4, layers=2)
+    two.load_state_dict(one.state_dict(), strict=False)
+    noise = noise_for(two)
+    with torch.no_grad():
+        parts = [one(None, noise=half).videos for half in noise.chunk(2, dim=1)]
+        torch.testing.assert_close(two(None, noise=noise).videos, 1 - (1 - parts[0]) * (1 - parts[1]))
+
+
+def test_each_layer_reads_its_own_clause() -> None:
+    """A layer draws what a model of one layer draws from that clause; its alignment stands at the clause's words."""
+    options = {"captions": "alignment", "vocabulary": WORDS, "caption_size": 6, "prior": "caption"}
+    one, two = build(draw_steps=2, **options), build(draw_steps=4, layers=2, **options)
+    two.load_state_dict(one.state_dict(), strict=False)
+    noise = noise_for(two)
+    captions = ["digit 0 is moving up and down and digit 1 is moving left and right", "digit 1 and digit 0 is moving"]
+    clauses = [["digit 0 is moving up and down", "digit 1"], ["digit 1 is moving left and right", "digit 0 is moving"]]
+    with torch.no_grad():
+        drawing = two(None, captions, noise=noise)
+        parts = [one(None, text, noise=half) for text, half in zip(clauses, noise.chunk(2, dim=1), strict=True)]
+    torch.testing.assert_close(drawing.videos, 1 - (1 - parts[0].videos) * (1 - parts[1].videos))
+    assert drawing.alignment.shape == (2, 4, 15)
+    torch.testing.assert_close(drawing.alignment[0, :2, :7], parts[0].alignment[0, :, :7])
+    torch.testing.assert_close(drawing.alignment[0, 2:, 8:], parts[1].alignment[0, :, :7])
+    torch.testing.assert_close(drawing.alignment[1, 2:, 3:7], parts[1].alignment[1, :, :4])
+    torch.testing.assert_close(drawing.alignment.sum(dim=2), torch.ones(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("caption", "clauses_"),
+    [
+        ("digit 3 is moving up and down", ["digit 3 is moving up and down"]),
+        ("The digit 3 is moving up and down, and digit 5", ["digit 3 is moving up and down", "digit 5"]),
+        ("digit 3 and digit 5 and digit 7", ["digit 3", "digit 5", "digit 7"]),
+        ("A man runs and an old dog sleeps.", ["a man runs", "an old dog sleeps"]),
+        ("and and and", ["and", "and"]),
+        ("digit 3 and", ["digit 3 and"]),
+    ],
+)
+def test_the_clauses_of_a_caption(caption: str, clauses_: list[str]) -> None:
+    found = clauses(caption)
+    assert [" ".join(words) for _, words in found] == clauses_
+    for start, words in found:
+        assert normalise(caption)[start : start + len(words)] == words
+
+
+def test_clauses_decide_how_many_layers_are_generated() -> None:
+    """Each the first layer's drawing, from its clause; what has no captions draws the layers it was trained with."""
+    options = {"captions": "alignment", "vocabulary": WORDS, "caption_size": 6, "prior": "caption"}
+    two = build(layers=2, draw_steps=4, **options)
+    texts = ["digit 0 is moving up", "digit 1 is moving", "digit 0"]
+    for count in (1, 2, 3):
+        noise = two.with_layers(count).noise(1, seed=0)
+        assert noise.shape == (1, 2 * count, 5)
+        dark = torch.ones(1, *two.config.shape)
+        for text, part in zip(texts, noise.split(2, dim=1), strict=False):
+            with torch.no_grad():
+                dark *= 1 - two.with_layers(1)(None, [text], noise=part).videos
+        torch.testing.assert_close(two.generate([" and ".join(texts[:count])]), 1 - dark)
+    assert two.config.layers == 2
+    assert two.with_layers(3)(videos_for(two), [" and ".join(texts)] * 2).divergence.isfinite().all()
+    assert build(layers=2).generate(1).shape == (1, *TINY.shape)
+
+
+def test_captions_with_other_numbers_of_clauses_are_refused() -> None:
+    model = build(layers=2, draw_steps=4, captions="alignment", vocabulary=WORDS, caption_size=6)
+    one, two = "digit 0 is moving up", "digit 0 is moving up and digit 1 is moving up"
+    with pytest.raises(UserError, match=r"'digit 0 is moving up' says 1 thing; this model draws 2, as in 'digit 3 "):
+        model.generate([two, one])
+    with pytest.raises(UserError, match=r"'digit 0 is moving up' says 1 thing; this model draws 2, as in 'digit 3 "):
+        model(videos_for(model), [one, two])
 
 
 def mixture(batch: int = 3, components: int = 4, latent: int = 2) -> Mixture:
@@ -251,8 +339,8 @@ def test_a_mixtures_divergence_is_right_on_average_and_exact_for_one_component()
     torch.testing.assert_close(single.divergence_from(q, q.sample()), standard.sum(dim=1))
 
 
-def test_a_drawing_belongs_to_one_component_at_all_of_its_steps() -> None:
-    """The product of the steps' densities is that of a mixture over whole drawings, written out."""
+def test_a_layer_belongs_to_one_component_at_all_of_its_steps() -> None:
+    """The product of the steps' densities is that of a mixture over whole layers, written out."""
     model = build(prior="network", prior_components=3)
     with torch.no_grad():
         for parameter in model.prior.parameters():
@@ -260,7 +348,8 @@ def test_a_drawing_belongs_to_one_component_at_all_of_its_steps() -> None:
         drawing = model(videos_for(model), noise=noise_for(model))
         by_step = sum(step.prior.log_prob(step.z) for step in drawing.steps)
         whole = sum(step.prior.components.log_prob(step.z[:, None]).sum(-1) for step in drawing.steps)
-    torch.testing.assert_close(by_step, whole.logsumexp(dim=1) - math.log(3))
+        first = model.prior.choice.bias.log_softmax(dim=0)  # h_dec^0 is zero
+    torch.testing.assert_close(by_step, (first + whole).logsumexp(dim=1))
     last = drawing.steps[-1].prior.log_weights
     assert (last.max(dim=1).values > -0.9).all(), "the steps tell the components apart"
     torch.testing.assert_close(last.logsumexp(dim=1), torch.zeros(2), atol=1e-6, rtol=0)
@@ -374,7 +463,7 @@ def test_targets() -> None:
     [
         ({"grid_size": 0}, "model.grid_size is 0"),
         ({"channels": 2}, "model.channels is 2"),
-        ({"passes": 3}, "must divide model.draw_steps"),
+        ({"layers": 3}, "must divide model.draw_steps"),
         ({"word_dropout": 1.0}, "model.word_dropout is 1.0"),
         ({"content": "shared", "attention": "cuboid"}, "not cuboid"),
     ],

@@ -26,7 +26,7 @@ WORDS = ("0", "1", "and", "digit", "down", "is", "left", "moving", "right", "up"
 VARIANTS = {
     "plain": TINY,
     "alignment": SyncDrawConfig(
-        frames=2, height=9, width=7, channels=3, draw_steps=2, passes=2, grid_size=3, write_grid_size=4, hidden_size=8,
+        frames=2, height=9, width=7, channels=3, draw_steps=2, layers=2, grid_size=3, write_grid_size=4, hidden_size=8,
         latent_size=3, attention="global", read_from="state_and_video", content="shared", canvas="learned",
         window_start="smooth", prior="network", prior_components=3, captions="alignment", caption_size=5,
         vocabulary=WORDS, word_dropout=0.2, protocol="binary",

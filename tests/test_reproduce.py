@@ -109,6 +109,10 @@ def test_a_broken_table_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(SyncDraw, "forward", lambda *_, **__: pytest.fail("measured again"))
     assert go(tmp_path / "parts") == parts
     monkeypatch.setattr(SyncDraw, "forward", forward)
+    damaged = next((tmp_path / "parts").glob("*/test.json"))
+    for text in ("", "[]", "{"):  # measured again
+        damaged.write_text(text)
+        assert go(tmp_path / "parts") == parts
     assert go(tmp_path / "parts", test_clips=6)["cells"][0]["test_clips"] == 6
 
 

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from syncdraw.encoders import RecurrentEncoder, SentenceEncoder, WordStates
 from syncdraw.errors import UserError
+from syncdraw.vocabulary import normalise
 
 
 class Words(NamedTuple):
@@ -23,6 +24,14 @@ class Words(NamedTuple):
     states: Float[Tensor, "batch word size"]
     keys: Float[Tensor, "batch word hidden"]
     mask: Bool[Tensor, "batch word"]
+    columns: Int[Tensor, "batch word"] | None = None  # of one clause: where its words stand in the caption
+    width: int = 0  # of the caption, in words
+
+    def place(self, alignment: Float[Tensor, "batch word"] | None) -> Float[Tensor, "batch caption_word"] | None:
+        """An alignment with the words of a clause as one with those of the whole caption."""
+        if alignment is None or self.columns is None:
+            return alignment
+        return alignment.new_zeros(len(alignment), self.width).scatter_add(1, self.columns, alignment)
 
 
 class Caption(NamedTuple):
@@ -42,6 +51,44 @@ class Conditioner(Protocol):
 
     def prepare(self, captions: Sequence[str] | None, batch: int) -> Words: ...
     def attend(self, words: Words, h_dec: Tensor) -> Caption: ...
+
+
+def clauses(caption: str) -> list[tuple[int, list[str]]]:
+    """What a caption says one thing after the other: for each, at which word it begins, and its words.
+
+    'digit 3 is moving up and down and digit 0 is moving left and right' has two clauses, and the second begins at word
+    8: a clause begins behind each 'and' after which the caption's first word comes again ('a' and 'an' are the same).
+    """
+    words = normalise(caption)
+    same = ["a" if word == "an" else word for word in words]
+    starts = [0, *(at + 1 for at in range(1, len(words) - 1) if same[at] == "and" and same[at + 1] == same[0])]
+    ends = [*(start - 1 for start in starts[1:]), len(words)]
+    return [(start, words[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def by_layer(conditioner: Conditioner, captions: Sequence[str] | None, batch: int, layers: int) -> list[Words]:
+    """What each layer of a video is drawn from: where there are several, each from a clause of its own.
+
+    Raises:
+        UserError: a caption does not have as many clauses as there are layers.
+    """
+    if layers == 1 or captions is None:
+        return [conditioner.prepare(captions, batch)] * layers
+    split = [clauses(caption) for caption in captions]
+    for caption, parts in zip(captions, split, strict=True):
+        if len(parts) != layers:
+            raise UserError(
+                f"the caption {caption!r} says {len(parts)} {'thing' if len(parts) == 1 else 'things'}; this model "
+                f"draws {layers}, as in 'digit 3 is moving up and down and digit 0 is moving left and right'"
+            )
+    width = max(len(normalise(caption)) for caption in captions)
+    prepared = []
+    for parts_of_layer in zip(*split, strict=True):
+        words = conditioner.prepare([" ".join(clause) for _, clause in parts_of_layer], batch)
+        starts = torch.tensor([start for start, _ in parts_of_layer])
+        columns = (starts[:, None] + torch.arange(words.mask.shape[1])).clamp(max=width - 1)  # beyond it, padding
+        prepared.append(words._replace(columns=columns.to(words.mask.device), width=width))
+    return prepared
 
 
 class NoCaptions(nn.Module):

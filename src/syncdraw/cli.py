@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +98,7 @@ def _parsed(parser: Any, arguments: list[str]) -> dict[str, Any]:
 
     switches = {name for action in parser._actions if getattr(action, "_typehint", None) is bool
                 for name in action.option_strings}  # fmt: skip
+    arguments = [_underscored(argument, parser._option_string_actions) for argument in arguments]
     # A bare --switch is on; jsonargparse wants --switch=true.
     following = [*arguments, ""][1:]
     arguments = [
@@ -115,6 +116,13 @@ def _parsed(parser: Any, arguments: list[str]) -> dict[str, Any]:
     if not 0 <= (result.get("seed") or 0) < 2**63:
         raise UserError(f"--seed is {result['seed']}; it must be at least 0 and below 2**63")
     return result
+
+
+def _underscored(argument: str, known: Collection[str]) -> str:
+    """--captions-file as --captions_file."""
+    name, equals, value = argument.partition("=")
+    other = "--" + name[2:].replace("-", "_")
+    return other + equals + value if name.startswith("--") and name not in known and other in known else argument
 
 
 def _plain(message: str) -> str:
@@ -205,9 +213,9 @@ def _suited(captions: list[str]) -> str:
     if not captions:
         return "mnist1"
     counts = {len(parse_caption(caption)) for caption in captions}
-    if counts - {1, 2} or len(counts) != 1:
-        raise UserError("captions must all name one digit, or all name two; for others choose a --model")
-    return f"mnist{counts.pop()}-captions"
+    if len(counts) != 1:
+        raise UserError("captions must all name as many digits as the first; for others choose a --model")
+    return "mnist1-captions" if counts == {1} else "mnist2-captions"
 
 
 def _example(words: Sequence[str]) -> str:
@@ -378,16 +386,15 @@ def find_recipe(name: str) -> Path:
 
 def _with_clips(config: Any) -> Any:  # a RunConfig; jsonargparse imports what annotations of this file name
     """A folder of videos as `data` is prepared first, beside itself, in the model's shape."""
+    from syncdraw.datasets import BUILT_IN
     from syncdraw.datasets.prepared import ABOUT, ClipConfig
     from syncdraw.datasets.video_folder import prepare_folder
 
     folder = Path(config.data)
-    if config.data in ("bouncing_mnist", "binarized_mnist") or (folder / ABOUT).is_file():
+    if config.data in BUILT_IN or (folder / ABOUT).is_file():
         return config
     if not folder.is_dir():
-        raise UserError(
-            f"--data {config.data} is not a folder; give a folder of clips, or bouncing_mnist, or binarized_mnist"
-        )
+        raise UserError(f"--data {config.data} is not a folder; give a folder of clips, or {', or '.join(BUILT_IN)}")
     frames, channels, height, width = config.model.shape
     # `.` has no name of its own.
     named = folder.resolve() if folder.name in ("", "..") else folder
@@ -487,6 +494,10 @@ def measure(
         raise UserError("--captions and --distances are two measurements; ask for one at a time")
     if i3d is not None and not distances:
         raise UserError("--i3d is for --distances; give both, or neither")
+    if importance_samples < 0:
+        raise UserError(f"--importance_samples is {importance_samples}; it must be 1 or more, or 0 for none")
+    if importance_samples and (captions or distances):
+        raise UserError("--importance_samples is for bounds; leave out --captions and --distances")
     network = pretrained.load(model, device=best_device("auto"))
     card = pretrained.load_card(model)
     if captions:

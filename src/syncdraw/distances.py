@@ -23,7 +23,7 @@ from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.idx import GLYPH_SIZE
 from syncdraw.errors import UserError
-from syncdraw.evaluate import Report, batches, data_of, samples_of
+from syncdraw.evaluate import Report, batches, data_of, sample_batches
 from syncdraw.judge import Judge, Reading, glyph_features
 from syncdraw.model import SyncDraw
 
@@ -418,20 +418,14 @@ def _judge(sets: dict[str, Tensor], train: BouncingMNIST) -> dict[str, Row]:
     near, near_real = (neighbourhoods(both["reference"], both[name]) for name in ("samples", "real"))
     for field in Neighbourhoods._fields:
         result[field] = _row(getattr(near, field), getattr(near_real, field))
-    images = torch.tensor(train._glyphs.images).split(5_000)
+    images = torch.tensor(train.glyphs.images).split(5_000)
     result["nearest training glyph"] = _nearest_row({name: nearest(found, images) for name, found in glyphs.items()})
     return result
 
 
 def _draw(model: SyncDraw, captions: list[str], seed: int) -> Tensor:
     """Samples as a file would hold them, uint8: so are the real clips, and it is a quarter of the memory."""
-    parts = []
-    for number, start in enumerate(_progress(range(0, len(captions), 100), "drawing")):
-        videos = samples_of(model, captions[start : start + 100], seed + number)
-        if not videos.isfinite().all():
-            raise UserError("the model draws values that are not numbers, so its training has diverged")
-        parts.append((255 * videos).round().to(torch.uint8))
-    return torch.cat(parts)
+    return torch.cat([(255 * videos).round().to(torch.uint8) for videos in sample_batches(model, captions, seed)])
 
 
 def _training_videos(train: Dataset, count: int, name: str) -> Iterator[Tensor]:

@@ -325,7 +325,7 @@ def caption_report(model: SyncDraw, card: dict[str, Any], *, samples: int, seed:
         clips = data_of(card, None, "test", combinations=kind).take(np.arange(samples))
         captions = clips.captions or []
         real = judge.read(torch.from_numpy(clips.videos).float() / 255, digits)
-        drawn = judge.read(samples_of(model, captions, seed), digits)
+        drawn = judge.read(torch.cat(list(sample_batches(model, captions, seed))), digits)
         measured = {f"real test clips, {kind} captions": (real, captions)}
         if model.config.captions != "none":
             dealt = [captions[i] for i in np.random.default_rng(seed).permutation(samples)]
@@ -354,11 +354,16 @@ def caption_report(model: SyncDraw, card: dict[str, Any], *, samples: int, seed:
     return Report("\n".join(lines), values)
 
 
-def samples_of(model: SyncDraw, captions: list[str], seed: int, batch_size: int = 100) -> torch.Tensor:
-    """One sample for each caption, or as many without, `[batch, frame, channel, height, width]`."""
-    parts = []
-    for number, start in enumerate(range(0, len(captions), batch_size)):
+def sample_batches(model: SyncDraw, captions: list[str], seed: int, batch_size: int = 100) -> Iterator[torch.Tensor]:
+    """One sample for each caption, or as many without, `batch_size` at a time, under a progress bar.
+
+    Raises:
+        UserError: the model draws values that are not numbers.
+    """
+    starts = range(0, len(captions), batch_size)
+    for number, start in enumerate(tqdm(starts, desc="drawing", unit="batch", delay=2, leave=False)):
         texts = captions[start : start + batch_size]
-        what = texts if model.config.captions != "none" else len(texts)
-        parts.append(model.generate(what, seed=seed + number).cpu())
-    return torch.cat(parts)
+        videos = model.generate(texts if model.config.captions != "none" else len(texts), seed=seed + number).cpu()
+        if not videos.isfinite().all():
+            raise UserError("the model draws values that are not numbers, so its training has diverged")
+        yield videos

@@ -13,6 +13,7 @@ are silent or wrong, the line says what is done instead, and docs/fidelity.md co
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -34,10 +35,10 @@ from syncdraw.attention import (
     Window,
     at_least_float32,
 )
-from syncdraw.captions import Caption, Conditioner, NoCaptions, SentenceVector, WordAlignment, Words
+from syncdraw.captions import Caption, Conditioner, NoCaptions, SentenceVector, WordAlignment, Words, by_layer, clauses
 from syncdraw.encoders import RecurrentEncoder, WordStates, load_encoder
 from syncdraw.errors import UserError
-from syncdraw.priors import PRIORS, Mixture, normal
+from syncdraw.priors import PRIORS, Mixture, Prior, normal
 from syncdraw.vocabulary import Vocabulary
 
 
@@ -51,8 +52,9 @@ class SyncDrawConfig:
         height: pixels, A.
         width: pixels, B.
         draw_steps: T, over how many steps the video is drawn.
-        passes: the drawing steps fall into so many passes over one canvas (the papers: one). Each begins with LSTM
-            states of its own, so that what one pass has learned to draw, the next can draw beside it (ours).
+        layers: the video is drawn in so many layers, each over an equal share of the steps and with LSTM states and a
+            canvas of its own; layers add up as light does (the papers: one). A layer draws one clause of the caption,
+            and whatever draws one digit draws two (ours).
         grid_size: K, the window has K x K filters.
         write_grid_size: K for writing, where it differs from reading.
         hidden_size: width of both LSTMs.
@@ -78,7 +80,7 @@ class SyncDrawConfig:
     height: int = 64
     width: int = 64
     draw_steps: int = 10
-    passes: int = 1
+    layers: int = 1
     grid_size: int = 8
     write_grid_size: int | None = None
     hidden_size: int = 256
@@ -100,14 +102,14 @@ class SyncDrawConfig:
 
     def __post_init__(self) -> None:
         for name in (
-            "frames", "height", "width", "draw_steps", "passes", "grid_size", "hidden_size", "latent_size",
+            "frames", "height", "width", "draw_steps", "layers", "grid_size", "hidden_size", "latent_size",
             "prior_components",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
-        if self.draw_steps % self.passes:
+        if self.draw_steps % self.layers:
             raise UserError(
-                f"model.passes is {self.passes}; it must divide model.draw_steps, which is {self.draw_steps}"
+                f"model.layers is {self.layers}; it must divide model.draw_steps, which is {self.draw_steps}"
             )
         if self.prior_components > 1 and self.prior != "network":
             raise UserError(f"model.prior is {self.prior}; with several model.prior_components it must be network")
@@ -131,17 +133,41 @@ class SyncDrawConfig:
         return self.draw_steps, self.latent_size + (self.prior_components > 1)
 
 
+INFERENCE = ("read_parameters", "video_parameters", "encoder", "posterior", "later_starts")
+"""The layers of Q(Z | X). All others draw: they are P(Z) and P(X | Z)."""
+
+
 class State(NamedTuple):
-    """What one drawing step hands to the next: C^t, (h, cell) of the two LSTMs, and the weights of a mixture prior."""
+    """What one drawing step hands to the next: C^t, (h, cell) of the two LSTMs, the weights of a mixture prior, and
+    what the layers before this one have drawn."""
 
     canvas: Float[Tensor, "batch frame channel height width"]
     encoder: tuple[Tensor, Tensor]
     decoder: tuple[Tensor, Tensor]
     log_weights: Float[Tensor, "batch component"]
+    below: Float[Tensor, "batch frame channel height width"] | None = None
+
+    @property
+    def logits(self) -> Float[Tensor, "batch frame channel height width"]:
+        """All layers so far. Light adds: what none of them leaves dark, 1 - p = (1 - p_below) (1 - p_canvas)."""
+        if self.below is None:
+            return self.canvas
+        below, canvas = at_least_float32(self.below), at_least_float32(self.canvas)
+        return torch.logaddexp(torch.logaddexp(below, canvas), below + canvas)
+
+    @property
+    def video(self) -> Float[Tensor, "batch frame channel height width"]:
+        """`logits.sigmoid()`."""
+        if self.below is None:
+            return self.canvas.sigmoid()
+        return 1 - (-self.below).sigmoid() * (-self.canvas).sigmoid()
 
 
 class Step(NamedTuple):
-    """What can be seen of one drawing step. Without videos there is no posterior: z comes from the prior."""
+    """What can be seen of one drawing step. Without videos there is no posterior: z comes from the prior.
+
+    `h_dec` and `caption` are those that the prior was made from, h_dec^{t-1} and s_t.
+    """
 
     z: Float[Tensor, "batch latent"]
     prior: Mixture
@@ -149,6 +175,8 @@ class Step(NamedTuple):
     write_window: Window
     read_window: Window | None
     alignment: Tensor | None
+    h_dec: Float[Tensor, "batch hidden"]
+    caption: Float[Tensor, "batch caption"]
 
     @property
     def divergence(self) -> Float[Tensor, " batch"]:
@@ -280,12 +308,12 @@ class SyncDraw(nn.Module):
         self.encoder = nn.LSTMCell(2 * read.patch_size + hidden + captions.encoder_size, hidden)
         self.posterior = nn.Linear(hidden, 2 * config.latent_size)
         options = {"components": config.prior_components} if config.prior_components > 1 else {}
-        self.prior = PRIORS[config.prior](hidden, captions.decoder_size, config.latent_size, **options)
+        self.prior: Prior = PRIORS[config.prior](hidden, captions.decoder_size, config.latent_size, **options)
         self.decoder = nn.LSTMCell(config.latent_size + captions.decoder_size, hidden)
         self.write_parameters = window_layer(hidden, write)
         self.content = nn.Linear(hidden, write.patch_size)
-        # What the two LSTMs begin each further pass with: (h, cell) of the encoder, (h, cell) of the decoder.
-        self.later_starts = nn.ParameterList(torch.zeros(4, hidden) for _ in range(config.passes - 1))
+        # What the encoder LSTM begins each further layer with, (h, cell). The decoder's begins at zero at every layer.
+        self.later_starts = nn.ParameterList(torch.zeros(2, hidden) for _ in range(config.layers - 1))
         # One logit for each channel. The papers' canvas starts at zero and stays out of the optimiser's hands.
         first = torch.zeros(config.channels, 1, 1)
         if config.canvas == "learned":
@@ -298,14 +326,15 @@ class SyncDraw(nn.Module):
         frames, channels, height, width = self.config.shape
         canvas = self.first_canvas.expand(batch, frames, channels, height, width)
         zeros = canvas.new_zeros(batch, self.config.hidden_size)
-        components = self.config.prior_components
-        weights = at_least_float32(canvas).new_full((batch, components), -math.log(components))
-        return State(canvas, (zeros, zeros), (zeros, zeros), weights)
+        return State(canvas, (zeros, zeros), (zeros, zeros), at_least_float32(canvas).new_zeros(batch, 1))
 
-    def start_pass(self, state: State, number: int) -> State:
-        """The state before the first step of pass 1, 2, ...: the canvas goes on, the LSTMs begin anew."""
-        h_enc, c_enc, h_dec, c_dec = self.later_starts[number - 1][:, None].expand(-1, len(state.canvas), -1)
-        return state._replace(encoder=(h_enc, c_enc), decoder=(h_dec, c_dec))
+    def start_layer(self, state: State, layer: int, words: Words) -> State:
+        """The state before the first step of a layer: what is drawn stays below it, all else begins anew."""
+        if layer > 0:
+            h_enc, c_enc = self.later_starts[layer - 1][:, None].expand(-1, len(state.canvas), -1)
+            state = self.start(len(state.canvas))._replace(encoder=(h_enc, c_enc), below=state.logits)
+        caption = self.conditioner.attend(words, state.decoder[0])
+        return state._replace(log_weights=self.prior.log_weights(state.decoder[0], caption.decoder))
 
     def encode(
         self, state: State, caption: Caption, videos: Tensor, video_parameters: Tensor | float
@@ -315,7 +344,7 @@ class SyncDraw(nn.Module):
         window = self.read_attention.window(self.read_parameters(h_dec) + video_parameters)
         read = self.read_attention.read(videos, window)
         # Reading is linear, so read(x^) = read(x - sigma(c)) (eq 6) needs no error image.
-        read_error = read - self.read_attention.read(state.canvas.sigmoid(), window)
+        read_error = read - self.read_attention.read(state.video, window)
         encoder = self.encoder(torch.cat([read, read_error, h_dec, caption.encoder], dim=1), state.encoder)  # eqs 7, 12
         mean, log_deviation = self.posterior(encoder[0]).chunk(2, dim=1)
         return normal(mean, log_deviation), window, encoder
@@ -331,8 +360,9 @@ class SyncDraw(nn.Module):
         self, state: State, words: Words, noise: Tensor, videos: Tensor | None, video_parameters: Tensor | float
     ) -> tuple[State, Step]:
         """One of T steps. With videos z^t comes from Q, without from P; all else is the same."""
-        caption = self.conditioner.attend(words, state.decoder[0])
-        prior = Mixture(state.log_weights, self.prior(state.decoder[0], caption.decoder))
+        h_dec, _ = state.decoder
+        caption = self.conditioner.attend(words, h_dec)
+        prior = Mixture(state.log_weights, self.prior(h_dec, caption.decoder))
         posterior, read_window = None, None
         if videos is None:
             z = prior.draw(noise)
@@ -341,26 +371,29 @@ class SyncDraw(nn.Module):
             state = state._replace(encoder=encoder)
             z = posterior.loc + posterior.scale * noise[:, : self.config.latent_size]
         state, write_window = self.draw(state._replace(log_weights=prior.given(z)), z, caption)
-        return state, Step(z, prior, posterior, write_window, read_window, caption.alignment)
+        alignment = words.place(caption.alignment)
+        return state, Step(z, prior, posterior, write_window, read_window, alignment, h_dec, caption.decoder)
 
     def several_steps(
         self,
         state: State,
-        words: Words,
+        words: list[Words],
         noise: Float[Tensor, "batch some_steps noise"],
         first: int,
         videos: Tensor | None,
         video_parameters: Tensor | float,
+        return_canvases: bool,
     ) -> tuple[State, list[Step], list[Tensor]]:
-        """Steps `first`, `first` + 1, ...: the state after them, and what can be seen of each, and its canvas."""
+        """Steps `first`, `first` + 1, ...: the state after them, what can be seen of each, and the video after each."""
         steps, canvases = [], []
         for t, noise_t in enumerate(noise.unbind(dim=1), start=first):
-            number, into_pass = divmod(t, self.config.draw_steps // self.config.passes)
-            if number > 0 and into_pass == 0:
-                state = self.start_pass(state, number)
-            state, step = self.step(state, words, noise_t, videos, video_parameters)
+            layer, into_layer = divmod(t, self.config.draw_steps // self.config.layers)
+            if into_layer == 0:
+                state = self.start_layer(state, layer, words[layer])
+            state, step = self.step(state, words[layer], noise_t, videos, video_parameters)
             steps.append(step)
-            canvases.append(state.canvas)
+            if return_canvases:
+                canvases.append(state.video)
         return state, steps, canvases
 
     def forward(
@@ -394,7 +427,7 @@ class SyncDraw(nn.Module):
         if noise is None:
             size = (batch, *self.config.noise_shape)
             noise = torch.randn(size, generator=generator, device=self.first_canvas.device)
-        words = self.conditioner.prepare(captions, batch)
+        words = by_layer(self.conditioner, captions, batch, self.config.layers)
         video_parameters: Tensor | float = 0.0
         if self.video_parameters is not None and videos is not None:
             video_parameters = self.video_parameters(videos.flatten(1))
@@ -403,15 +436,23 @@ class SyncDraw(nn.Module):
         # With checkpointing about sqrt(T) states are kept, and about sqrt(T) steps computed again at a time.
         stride = math.isqrt(noise.shape[1]) if checkpointing else noise.shape[1]
         for first in range(0, noise.shape[1], stride):
-            arguments = (state, words, noise[:, first : first + stride], first, videos, video_parameters)
+            arguments = (
+                state,
+                words,
+                noise[:, first : first + stride],
+                first,
+                videos,
+                video_parameters,
+                return_canvases,
+            )
             if checkpointing:
                 state, more_steps, more_canvases = checkpoint(self.several_steps, *arguments, use_reentrant=False)
             else:
                 state, more_steps, more_canvases = self.several_steps(*arguments)
             steps += more_steps
-            canvases += [canvas.sigmoid() for canvas in more_canvases] if return_canvases else []
+            canvases += more_canvases
 
-        logits = at_least_float32(state.canvas)
+        logits = at_least_float32(state.logits)
         reconstruction = logits.new_zeros(batch)
         if videos is not None:
             pixelwise = functional.binary_cross_entropy_with_logits(logits, videos, reduction="none")
@@ -436,6 +477,8 @@ class SyncDraw(nn.Module):
     ) -> Float[Tensor, ...]:
         """New videos from the prior (v2 section 3.1.6), in [0, 1].
 
+        A model of several layers draws as many as its captions have clauses, also where it was trained with fewer.
+
         Args:
             what: how many videos, or a caption for each video.
             seed: of the noise behind z. The same seed with another caption keeps it.
@@ -447,13 +490,29 @@ class SyncDraw(nn.Module):
         count, captions = (what, None) if isinstance(what, int) else (len(what), list(what))
         if count < 1:
             raise UserError("nothing to generate: ask for one video or more")
+        model = self
+        if captions and self.config.layers > 1 and self.config.captions != "none":
+            model = self.with_layers(max(len(clauses(caption)) for caption in captions))
         was_training = self.training
-        self.eval()
-        drawing = self(None, captions, noise=self.noise(count, seed), return_canvases=return_canvases)
+        model.eval()
+        drawing = model(None, captions, noise=model.noise(count, seed), return_canvases=return_canvases)
         self.train(was_training)
         if drawing.canvases is not None:
             return drawing.canvases
         return drawing.videos
+
+    def with_layers(self, layers: int) -> SyncDraw:
+        """A copy that draws so many layers, each as this model draws one. To encode with more, it has to be trained."""
+        config = self.config
+        if layers == config.layers:
+            return self
+        model = copy.deepcopy(self)
+        steps = config.draw_steps // config.layers * layers
+        model.config = dataclasses.replace(config, layers=layers, draw_steps=steps)
+        known = list(model.later_starts)[: layers - 1]
+        fresh = [torch.zeros(2, config.hidden_size, device=self.first_canvas.device)] * (layers - 1 - len(known))
+        model.later_starts = nn.ParameterList([*known, *map(nn.Parameter, fresh)])
+        return model
 
     def targets(
         self, videos: UInt8[Tensor, "batch frame channel height width"]
@@ -473,7 +532,8 @@ class SyncDraw(nn.Module):
     def set_first_canvas(self, mean: Float[Tensor, " channel"]) -> None:
         """Start a learned canvas at the data's mean pixel, one for each channel, in (0, 1)."""
         if isinstance(self.first_canvas, nn.Parameter):
-            self.first_canvas.copy_(mean.clamp(1e-4, 1 - 1e-4).logit()[:, None, None])
+            of_layer = 1 - (1 - mean.clamp(1e-4, 1 - 1e-4)) ** (1 / self.config.layers)
+            self.first_canvas.copy_(of_layer.logit()[:, None, None])
 
 
 def targets(videos: UInt8[Tensor, "*shape"], protocol: Literal["binary", "grey"]) -> Float[Tensor, "*shape"]:

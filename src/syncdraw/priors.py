@@ -1,7 +1,7 @@
 """P(Z^t), from which z^t is drawn when there is no video to encode.
 
 Every prior gives a mixture of Gaussians at each drawing step; the papers' have one component. A mixture of several is
-one over whole drawings: a drawing belongs to one component at all of its steps. Nothing chooses that component in
+one over whole layers: a layer belongs to one component at all of its steps. Nothing chooses that component in
 advance. The steps so far tell it apart, by Bayes' rule, and the next z is drawn accordingly.
 """
 
@@ -73,7 +73,17 @@ class Mixture(NamedTuple):
         return self.components.log_prob(z[:, None]).sum(dim=2)
 
 
-class StandardPrior(nn.Module):
+class Prior(nn.Module):
+    """What P(Z^t | z^1..z^{t-1}) is made of: called with h_dec^{t-1} and the caption, the components of a `Mixture`."""
+
+    def log_weights(
+        self, h_dec: Float[Tensor, "batch hidden"], caption: Float[Tensor, "batch caption"]
+    ) -> Float[Tensor, "batch component"]:
+        """Before a layer's first step. Here those of an only component."""
+        return at_least_float32(h_dec).new_zeros(len(h_dec), 1)
+
+
+class StandardPrior(Prior):
     """N(0, I) at every drawing step (v2 section 3.1.5)."""
 
     def __init__(self, hidden_size: int, caption_size: int, latent_size: int) -> None:
@@ -85,7 +95,7 @@ class StandardPrior(nn.Module):
         return normal(zeros, zeros)
 
 
-class CaptionPrior(nn.Module):
+class CaptionPrior(Prior):
     """mu = tanh(W_mu h_dec^{t-1}), sigma = exp(tanh(W_sigma h_dec^{t-1})) (v1 section 3.3)."""
 
     def __init__(self, hidden_size: int, caption_size: int, latent_size: int) -> None:
@@ -97,12 +107,12 @@ class CaptionPrior(nn.Module):
         return normal(self.mean(h_dec).tanh()[:, None], self.log_deviation(h_dec).tanh()[:, None])
 
 
-class NetworkPrior(nn.Module):
+class NetworkPrior(Prior):
     """A small network of h_dec^{t-1} and the caption, begun at N(0, I) (ours).
 
     Its mean and deviation are not bounded as v1's are, so it can follow the posterior wherever that goes. The digits of
     a data set lie apart, which one Gaussian cannot follow: between them it draws what is no digit. So there may be
-    several components, each a shift and a scaling of the first.
+    several components, each a shift and a scaling of the first; clustering.py says what they come to stand for.
     """
 
     offset_size = 64  # of the layer between the network and the components, which keeps hundreds of them small
@@ -116,8 +126,11 @@ class NetworkPrior(nn.Module):
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.offsets = None
+        self.offsets, self.choice = None, None
         if components > 1:
+            self.choice = nn.Linear(hidden_size + caption_size, components)
+            nn.init.zeros_(self.choice.weight)
+            nn.init.zeros_(self.choice.bias)
             each = nn.Linear(self.offset_size, components * 2 * latent_size)
             nn.init.zeros_(each.bias)
             with torch.no_grad():  # apart from the start: equal components would stay equal
@@ -132,5 +145,12 @@ class NetworkPrior(nn.Module):
         shift, scaling = self.offsets(hidden).unflatten(1, (-1, 2, mean.shape[2])).unbind(dim=2)
         return normal(mean + log_deviation.exp() * shift, log_deviation + scaling)
 
+    def log_weights(
+        self, h_dec: Float[Tensor, "batch hidden"], caption: Float[Tensor, "batch caption"]
+    ) -> Float[Tensor, "batch component"]:
+        if self.choice is None:
+            return super().log_weights(h_dec, caption)
+        return at_least_float32(self.choice(torch.cat([h_dec, caption], dim=1))).log_softmax(dim=1)
 
-PRIORS = {"standard": StandardPrior, "caption": CaptionPrior, "network": NetworkPrior}
+
+PRIORS: dict[str, type[Prior]] = {"standard": StandardPrior, "caption": CaptionPrior, "network": NetworkPrior}

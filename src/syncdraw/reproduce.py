@@ -12,6 +12,7 @@ import math
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -174,12 +175,14 @@ def _measured(cell: Cell, run: Path, clips: int) -> dict[str, Any]:
     card = pretrained.load_card(run)
     kept = run / "test.json"
     asked = {"sha256": card["sha256"], "test_clips": clips}
-    if kept.is_file():
-        values: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    values: dict[str, Any] = {}
+    with suppress(OSError, ValueError, AttributeError):  # what is missing or damaged is measured again
+        values = json.loads(kept.read_text(encoding="utf-8"))
         if asked.items() <= values.items():
             return values
     test = evaluate.data_of(card, None, "test")
-    result = evaluate.bound(pretrained.load(run), test, clips=clips, progress=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    result = evaluate.bound(pretrained.load(run, device=device), test, clips=clips, progress=True)
     paper = PAPER[cell.attention, cell.digits, cell.captions]
     values = {
         **dataclasses.asdict(cell), **asked, **card["trained"], "hardware": hardware(), "paper": paper,

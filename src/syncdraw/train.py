@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from syncdraw import evaluate, media, pretrained
+from syncdraw.clustering import cluster_prior
 from syncdraw.datasets import open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.datasets.clips import Clips, Dataset, shuffled
@@ -40,7 +41,7 @@ from syncdraw.datasets.prepared import PreparedClips
 from syncdraw.encoders import load_encoder
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
-from syncdraw.model import SyncDraw, SyncDrawConfig
+from syncdraw.model import INFERENCE, SyncDraw, SyncDrawConfig
 from syncdraw.vocabulary import Vocabulary
 
 CONFIG_FILE, METRICS_FILE, STATE_FILE = "config.yaml", "metrics.jsonl", "state/training.pt"
@@ -63,10 +64,12 @@ class TrainConfig:
         ema: decay of the moving average of the weights that is saved and sampled from; 0 for none.
         precision: no, or bf16 for autocast.
         checkpointing: compute drawing steps again in the backward pass: less memory, more time.
-        start_from: model whose weights training begins from. It may differ in captions, passes, drawing steps, canvas,
+        start_from: model whose weights training begins from. It may differ in captions, layers, drawing steps, canvas,
             prior and protocol; layers that it does not have begin anew.
-        only_prior: with start_from, train the prior alone, to what the model makes of the data, and leave all else as
-            it is.
+        only_inference: with start_from, train what encodes a video (the reading windows, the encoder LSTM and Q) and
+            leave what draws it as it is.
+        cluster_from: with start_from, begin a mixture prior from clusters of the latents of this drawing step and the
+            later ones; from where they say what is drawn and no longer where.
         fresh_captions: with start_from, leave its caption layers behind and begin them anew.
         seed: of weights, order of clips, and noise.
         validation_clips: held-out clips measured at each validation.
@@ -89,7 +92,8 @@ class TrainConfig:
     precision: Literal["no", "bf16"] = "no"
     checkpointing: bool = False
     start_from: str | None = None
-    only_prior: bool = False
+    only_inference: bool = False
+    cluster_from: int | None = None
     fresh_captions: bool = False
     seed: int = 0
     validation_clips: int = 500
@@ -111,8 +115,9 @@ class TrainConfig:
                 raise UserError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"train.seed is {self.seed}; it must be at least 0 and below 2**32")
-        if self.only_prior and self.start_from is None:
-            raise UserError("train.only_prior needs a trained model: name it with train.start_from")
+        for name in ("only_inference", "cluster_from"):
+            if getattr(self, name) and self.start_from is None:
+                raise UserError(f"train.{name} needs a trained model: name it with train.start_from")
         if self.divergence_weight < 0 or self.warmup_steps < 0:
             raise UserError("train.divergence_weight and train.warmup_steps must be 0 or more")
 
@@ -207,11 +212,13 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     model = SyncDraw(config.model)
     if settings.start_from is not None and not saved:
         start_from(model, settings.start_from, settings.fresh_captions)
+        if settings.cluster_from is not None:
+            cluster_prior(model, dataset, from_step=settings.cluster_from, seed=settings.seed, progress=progress)
     else:
         model.set_first_canvas(_mean_pixel(dataset, model))
-    if settings.only_prior:
+    if settings.only_inference:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith("prior."))
+            parameter.requires_grad_(name.partition(".")[0] in INFERENCE)
     # capturable would keep the step count on the device; fused does all parameters in one pass.
     optimizer = torch.optim.Adam(
         model.parameters(), lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True

@@ -8,6 +8,9 @@ from syncdraw.datasets.binarized_mnist import BinarizedMNIST
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.prepared import PreparedClips
 
+BUILT_IN = ("bouncing_mnist", "binarized_mnist")
+"""The data sets that come with the package; all others are folders."""
+
 
 def open_dataset(
     data: str,
@@ -23,8 +26,8 @@ def open_dataset(
         bouncing: settings of bouncing_mnist.
         captions: True leaves out clips without a caption.
     """
-    if data == "bouncing_mnist":
+    if data == BUILT_IN[0]:
         return BouncingMNIST(bouncing, split)
-    if data == "binarized_mnist":
+    if data == BUILT_IN[1]:
         return BinarizedMNIST(split)
     return PreparedClips(data, split, captions=captions)

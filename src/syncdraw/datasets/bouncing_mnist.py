@@ -228,10 +228,10 @@ class BouncingMNIST:
             raise UserError(f"split must be {', '.join(_SPLITS)}, not {split!r}")
         self.config = config
         self.split = split
-        self._glyphs = _load_glyphs(MNIST_FOLDER if config.glyphs is None else Path(config.glyphs), split)
+        self.glyphs = _load_glyphs(MNIST_FOLDER if config.glyphs is None else Path(config.glyphs), split)
         self._choices: NDArray[np.int64] | None = None
         if config.combinations != "all":
-            if self._glyphs.classes.tolist() != list(range(10)):
+            if self.glyphs.classes.tolist() != list(range(10)):
                 raise UserError(f"combinations must be all for the glyphs in {config.glyphs}: their labels are not 0-9")
             chosen = (seen_combinations if config.combinations == "seen" else unseen_combinations)(config.digits)
             # In both orders, so that a draw is one of independent labels and motions, conditioned on the split.
@@ -274,7 +274,7 @@ class BouncingMNIST:
         clip, frame = np.ogrid[: len(indices), : config.frames]
         for digit in range(config.digits):
             where = (clip, frame, positions[:, digit, :, 0], positions[:, digit, :, 1])
-            image = self._glyphs.images[glyphs[:, digit], None]
+            image = self.glyphs.images[glyphs[:, digit], None]
             windows[where] = image if digit == 0 else np.minimum(windows[where], 255 - image) + image  # sum and clip
         videos = videos[:, :, None]
         return BouncingClips(
@@ -292,13 +292,13 @@ class BouncingMNIST:
         """Captions that hold every word that any split's captions may hold."""
         motions = [*range(len(MOTIONS)), *([DIAGONAL] if self.config.diagonals else [])]
         count, wording = self.config.digits, self.config.wording
-        return [caption([c] * count, [m] * count, wording) for c in self._glyphs.classes.tolist() for m in motions]
+        return [caption([c] * count, [m] * count, wording) for c in self.glyphs.classes.tolist() for m in motions]
 
     def _draw_glyphs(
         self, indices: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Labels, motions and numbers of the glyphs, `[batch, glyph]` each."""
-        digits, source = self.config.digits, self._glyphs
+        digits, source = self.config.digits, self.glyphs
         if self._choices is None:
             classes = (self._uniform(indices, "label") * len(source.classes)).astype(np.int64)
             labels = source.classes[classes]

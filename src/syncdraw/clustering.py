@@ -1,0 +1,129 @@
+"""How the components of a mixture prior come by what they stand for: clusters of what a trained model encodes.
+
+The likelihood alone does not find them. The first latents of a clip say where it is and how it moves, along a
+continuum; the later ones say what it is, which is one thing or another. Components that begin at random share out the
+former, and one Gaussian is left for the latter, which then draws what lies between two digits. So the latents of the
+later steps are clustered first, and each component is fitted to its cluster. Training goes on from there by the bound.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.distributions import Normal
+from tqdm import tqdm
+
+from syncdraw.datasets.clips import Dataset
+from syncdraw.errors import UserError
+from syncdraw.model import SyncDraw
+from syncdraw.priors import NetworkPrior
+
+CLIPS, FIT_STEPS, BATCH_SIZE = 24_000, 1_200, 256
+
+
+def cluster_prior(model: SyncDraw, dataset: Dataset, *, from_step: int, seed: int = 0, progress: bool = True) -> None:
+    """Fit the components of the model's prior to clusters of its latents.
+
+    Args:
+        model: trained, with a network prior of several components.
+        dataset: whose clips are encoded, the first 24,000 of them.
+        from_step: the latents of a layer's drawing steps from this one on, counted from 1, are clustered.
+        seed: of the noise, and of where the clusters begin.
+
+    Raises:
+        UserError: the model has no mixture prior or fewer drawing steps, or there are fewer clips than components.
+    """
+    config = model.config
+    if config.prior_components == 1:
+        raise UserError("train.cluster_from needs a mixture prior: set model.prior_components to 2 or more")
+    if not 1 <= from_step <= config.draw_steps // config.layers:
+        raise UserError(
+            f"train.cluster_from is {from_step}; it must be one of a layer's drawing steps, "
+            f"1 to {config.draw_steps // config.layers}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    latents = _encoded(model, dataset, generator, progress)
+    means = latents.means[:, from_step - 1 :] / latents.deviations[:, from_step - 1 :].mean(dim=0)
+    members = k_means(means.flatten(1), config.prior_components, generator)
+    _fit(model, latents, members, generator, progress)
+
+
+class _Latents(NamedTuple):
+    """What clips were encoded as, and what the prior knows of them beforehand. Each layer of a clip is a row."""
+
+    z: Float[Tensor, "layer step latent"]
+    means: Float[Tensor, "layer step latent"]
+    deviations: Float[Tensor, "layer step latent"]
+    h_dec: Float[Tensor, "layer step hidden"]
+    captions: Float[Tensor, "layer step caption"]
+
+
+@torch.no_grad()
+def _encoded(model: SyncDraw, dataset: Dataset, generator: torch.Generator, progress: bool) -> _Latents:
+    config, device = model.config, model.first_canvas.device
+    count = min(len(dataset) or CLIPS, CLIPS)
+    found = []
+    model.eval()
+    for first in tqdm(range(0, count, 100), desc="encoding", unit="batch", disable=not progress, leave=False):
+        clips = dataset.take(np.arange(first, min(first + 100, count), dtype=np.int64))
+        noise = torch.randn(len(clips.videos), *config.noise_shape, generator=generator).to(device)
+        captions = clips.captions if config.captions != "none" else None
+        by_step = [
+            _Latents(step.z, step.posterior.loc, step.posterior.scale, step.h_dec, step.caption)
+            for step in model(model.targets(torch.from_numpy(clips.videos)), captions, noise=noise).steps
+            if step.posterior is not None
+        ]
+        found.append([
+            torch.stack(part, dim=1).unflatten(1, (config.layers, -1)).flatten(0, 1)
+            for part in zip(*by_step, strict=True)
+        ])  # fmt: skip
+    return _Latents(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def k_means(
+    points: Float[Tensor, "point size"], clusters: int, generator: torch.Generator, rounds: int = 30
+) -> Int[Tensor, " point"]:
+    """The cluster of each point, by Lloyd's algorithm from randomly chosen points.
+
+    Raises:
+        UserError: there are fewer points than clusters.
+    """
+    if len(points) < clusters:
+        raise UserError(f"{len(points)} clips do not fall into {clusters} clusters; set model.prior_components lower")
+    centres = points[torch.randperm(len(points), generator=generator)[:clusters].to(points.device)]
+    for _ in range(rounds):
+        members = torch.cat([torch.cdist(some, centres).argmin(dim=1) for some in points.split(4096)])
+        counts = members.bincount(minlength=clusters)[:, None]
+        means = torch.zeros_like(centres).index_add_(0, members, points) / counts.clamp(min=1)
+        centres = torch.where(counts > 0, means, centres)
+    return members
+
+
+def _fit(model: SyncDraw, latents: _Latents, members: Tensor, generator: torch.Generator, progress: bool) -> None:
+    """Train the prior alone by log P(z, component), with the component known."""
+    model.train()
+    prior = model.prior
+    assert isinstance(prior, NetworkPrior)
+    assert prior.choice is not None
+    shares = members.bincount(minlength=prior.choice.out_features) / len(members)
+    with torch.no_grad():
+        prior.choice.bias.copy_(shares.clamp(min=1 / len(members)).log())
+    optimizer = torch.optim.Adam(prior.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FIT_STEPS)
+    for _ in tqdm(range(FIT_STEPS), desc="fitting clusters", unit="step", disable=not progress, leave=False):
+        chosen = torch.randint(len(members), (BATCH_SIZE,), generator=generator).to(members.device)
+        z, h_dec, captions = (part[chosen] for part in (latents.z, latents.h_dec, latents.captions))
+        member = members[chosen]
+        choice = prior.log_weights(h_dec[:, 0], captions[:, 0]).gather(1, member[:, None]).mean()
+        components = prior(h_dec.flatten(0, 1), captions.flatten(0, 1))
+        rows, member = torch.arange(z.shape[0] * z.shape[1], device=z.device), member.repeat_interleave(z.shape[1])
+        own = Normal(components.loc[rows, member], components.scale[rows, member], validate_args=False)
+        loss = -choice - own.log_prob(z.flatten(0, 1)).sum() / len(chosen)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
