@@ -25,6 +25,8 @@ def main() -> None:
     three = "digit 3 is moving left and right"
     figures.picture("mnist1-captions", "alignment", caption=three, out=FOLDER / "mnist1-captions-alignment.png")
     figures.picture("mnist1-captions", "canvases", caption=three, out=FOLDER / "mnist1-captions-canvases.png")
+    both = "digit 3 is moving left and right and digit 7 is moving up and down"
+    figures.picture("mnist2-captions", "alignment", caption=both, out=FOLDER / "mnist2-captions-alignment.png")
     three_digits = [caption([1, 4, 7], [1, 0, 1]), caption([9, 0, 5], [0, 1, 0])]
     caption_sheet("mnist2-captions", three_digits, "three-digits", columns=1)
     for kind in ("canvases", "write_windows", "divergence"):

@@ -288,6 +288,10 @@ def test_captions_with_other_numbers_of_clauses_are_refused() -> None:
         model.generate([two, one])
     with pytest.raises(UserError, match=r"'digit 0 is moving up' says 1 thing; this model draws 2, as in 'digit 3 "):
         model(videos_for(model), [one, two])
+    with pytest.raises(UserError, match=r"captions must be a list of strings, not the one string"):
+        model(videos_for(model), two)
+    with pytest.raises(UserError, match=r"got 1 captions for 2 videos"):
+        model(videos_for(model), [two])
 
 
 def mixture(batch: int = 3, components: int = 4, latent: int = 2) -> Mixture:

@@ -544,7 +544,7 @@ def test_absurd_learning_rate_diverges_by_itself(tmp_path: Path) -> None:
 
 def test_bad_start_leaves_the_folder_free(tmp_path: Path) -> None:
     """A run that cannot begin must not stand in the way of the next attempt."""
-    with pytest.raises(UserError, match="unknown model"):
+    with pytest.raises(UserError, match=r"train\.start_from: unknown model 'nobody'.*needs that run first"):
         go(changed(train__start_from="nobody"), tmp_path / "run")
     with pytest.raises(UserError, match=r"\[frames, channels, height, width\]"):
         go(changed(model__frames=4), tmp_path / "run")

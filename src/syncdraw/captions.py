@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from syncdraw.encoders import RecurrentEncoder, SentenceEncoder, WordStates
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import normalise
+from syncdraw.vocabulary import check_captions, normalise
 
 
 class Words(NamedTuple):
@@ -70,10 +70,11 @@ def by_layer(conditioner: Conditioner, captions: Sequence[str] | None, batch: in
     """What each layer of a video is drawn from: where there are several, each from a clause of its own.
 
     Raises:
-        UserError: a caption does not have as many clauses as there are layers.
+        UserError: a caption is empty, or does not have as many clauses as there are layers.
     """
-    if layers == 1 or captions is None:
+    if layers == 1 or captions is None or conditioner.decoder_size == 0:
         return [conditioner.prepare(captions, batch)] * layers
+    captions = check_captions(captions)
     split = [clauses(caption) for caption in captions]
     for caption, parts in zip(captions, split, strict=True):
         if len(parts) != layers:

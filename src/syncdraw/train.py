@@ -338,9 +338,12 @@ def start_from(model: SyncDraw, name: str, fresh_captions: bool = False) -> None
     by the same encoder.
 
     Raises:
-        UserError: the models differ in a size that decides what the numbers in a layer stand for.
+        UserError: there is no such model, or it differs in a size that decides what the numbers in a layer stand for.
     """
-    source = pretrained.load(name)
+    try:
+        source = pretrained.load(name)
+    except UserError as error:
+        raise UserError(f"train.start_from: {error}; a recipe that begins from a run needs that run first") from error
     for field_name in _SHARED_SIZES:
         theirs, ours = _size_of(source.config, field_name), _size_of(model.config, field_name)
         if theirs != ours:
