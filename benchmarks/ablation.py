@@ -42,6 +42,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "train.divergence_weight",
     )},
     "ours, but divergence_weight 8": OURS | {"train.divergence_weight": 8},
+    **{f"ours, but Muon at {rate}": OURS | {"train.matrix_learning_rate": rate} for rate in (1e-3, 3e-3)},
+    "ours, but Muon at 0.003 and write_grid_size 16": OURS
+    | {"train.matrix_learning_rate": 3e-3, "model.write_grid_size": 16},
+    "the papers' settings, but Muon at 0.003": PAPER | {"train.matrix_learning_rate": 3e-3},
 }  # fmt: skip
 TEST_CLIPS, SAMPLES = 1_000, 500
 

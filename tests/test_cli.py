@@ -112,7 +112,7 @@ def never_trains(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- Help ------------------------------------------------------------------------------------------------------------
 
 OPTIONS = {
-    "generate": "captions --model --num --seed -o --out --captions_file --scale --fps --device",
+    "generate": "captions --model --num --seed --temperature -o --out --captions_file --scale --fps --device",
     "train": "recipe --out --resume --config --data --model.frames --bouncing.digits --train.max_steps --train.ema "
     "--train.start_from",
     "train judge": "--folder --steps --batch_size --seed",
@@ -260,6 +260,7 @@ def test_captions_of_a_file(ok: Any, folder: Path) -> None:
         (["--nmu", "3"], "unrecognized arguments: --nmu; did you mean --num?"),
         (["--num", "three"], "num: expected int, not three"),
         (["--num", "0"], "--num is 0; it must be 1 or more"),
+        (["--temperature", "-1"], "temperature is -1.0; it must be 0 or more"),
         (["--num"], "--num: expected one argument"),
         (["--model", "mnist"], "unknown model 'mnist': did you mean mnist1?"),
         (["--model", "zebra"], "unknown model 'zebra': shipped are mnist1, mnist1-captions, mnist2-captions"),
@@ -381,7 +382,7 @@ def test_every_recipe_is_valid(name: str, ok: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_bare_names_of_recipes() -> None:
-    assert cli.find_recipe("best/warmup") == cli.find_recipe("warmup") == cli.RECIPES / "best" / "warmup.yaml"
+    assert cli.find_recipe("best/mnist1") == cli.find_recipe("mnist1") == cli.RECIPES / "best" / "mnist1.yaml"
     assert cli.find_recipe("paper/mnist1") == cli.RECIPES / "paper" / "mnist1.yaml"
     assert cli.find_recipe("kth") == cli.RECIPES / "kth.yaml"
 

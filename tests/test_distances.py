@@ -641,6 +641,8 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["--distances", "--importance_samples=2"], "--importance_samples is for bounds"),
         (["--importance_samples=-5"], "--importance_samples is -5; it must be 1 or more, or 0 for none"),
         (["--i3d", "a.pt"], "--i3d is for --distances"),
+        (["--temperature=0.5"], "--temperature is for samples; give --captions or --distances with it"),
+        (["--captions", "--temperature=-1", "--samples=1"], "temperature is -1.0; it must be 0 or more"),
         (["--distances", "--i3d", "nowhere.pt"], "--i3d nowhere.pt cannot be read: No such file"),
         (["--distances", "--samples", "3"], "samples is 3; it must be from 6 to 5000"),
     ],

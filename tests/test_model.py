@@ -399,6 +399,32 @@ def test_canvases_of_generation_end_in_the_video() -> None:
     assert torch.equal(canvases[:, -1], model.generate(2, seed=0))
 
 
+@pytest.mark.parametrize("components", [1, 3])
+def test_temperature_narrows_every_gaussian_and_leaves_the_choice_among_them(components: int) -> None:
+    model = build(prior="network", prior_components=components)
+    with torch.no_grad():
+        model.prior.layers[-1].bias.normal_()  # a deviation other than 1, a mean other than 0
+    drawn = {}
+    for temperature in (1.0, 0.5, 0.0):
+        noise = model.noise(3, seed=0)
+        noise[:, :, :5] *= temperature
+        with torch.no_grad():
+            drawn[temperature] = model(None, noise=noise)
+        assert torch.equal(model.generate(3, seed=0, temperature=temperature), drawn[temperature].videos)
+    # At the first step, where nothing depends on earlier z's yet, z moves in a line towards a component's mean.
+    first = {temperature: drawing.steps[0].z for temperature, drawing in drawn.items()}
+    torch.testing.assert_close(first[0.5], (first[0.0] + first[1.0]) / 2)
+    means = drawn[0.0].steps[0].prior.components.loc
+    assert torch.cdist(first[0.0][:, None], means).amin(dim=2).max() < 1e-6
+    assert torch.equal(model.generate(3, seed=0), drawn[1.0].videos)
+
+
+@pytest.mark.parametrize("temperature", [-0.1, math.inf, math.nan])
+def test_temperatures_that_mean_nothing(temperature: float) -> None:
+    with pytest.raises(UserError, match=r"^temperature is .*; it must be 0 or more$"):
+        build().generate(1, temperature=temperature)
+
+
 def test_checkpointing_changes_nothing_but_memory() -> None:
     gradients = []
     for checkpointing in (False, True):

@@ -157,6 +157,7 @@ VARIANTS = {
         "train__warmup_steps": 3,
         "train__final_learning_rate": 1e-5,
     },
+    "matrices by Muon": {"train__matrix_learning_rate": 3e-3, "train__final_learning_rate": 1e-5},
     "bf16, checkpointing": {"train__precision": "bf16", "train__checkpointing": True},
 }
 
@@ -399,6 +400,13 @@ def test_resuming_another_run_is_refused(name: str, value: Any, copy: Path) -> N
     assert content(copy) == before
 
 
+def test_muon_cannot_come_or_go_within_a_run(copy: Path) -> None:
+    before = content(copy)
+    with pytest.raises(UserError, match=r"^the run in .* began without train\.matrix_learning_rate; resume it so$"):
+        go(changed(train__max_steps=13, train__matrix_learning_rate=1e-3), copy, resume=True)
+    assert content(copy) == before
+
+
 def test_other_words_are_refused(tmp_path: Path) -> None:
     config = changed(model=CAPTIONED, train__max_steps=1)
     go(config, tmp_path / "run")
@@ -414,7 +422,7 @@ def test_how_it_is_trained_may_change(copy: Path) -> None:
     go(config, copy, resume=True)
     assert state(copy)["state"]["step"] == 13
     assert metrics(copy)[-2]["learning_rate"] == 0.5
-    assert state(copy)["optimizer"]["param_groups"][0]["betas"] == (0.25, 0.999)
+    assert state(copy)["optimizers"][0]["param_groups"][0]["betas"] == (0.25, 0.999)
     # config.yaml says what the run goes on with.
     assert yaml.safe_load((copy / "config.yaml").read_text())["train"]["max_steps"] == 13
 
@@ -427,6 +435,7 @@ def test_run_of_an_older_version_resumes(copy: Path) -> None:
     path.write_text(yaml.safe_dump(values))
     saved = state(copy)
     del saved["state"]["window"]
+    (saved["optimizer"],) = saved.pop("optimizers")
     torch.save(saved, copy / "state" / "training.pt")
     go(changed(train__max_steps=12), copy, resume=True)
     assert state(copy)["state"]["step"] == 12
@@ -583,7 +592,7 @@ def test_learning_rate_is_that_of_the_schedule(tmp_path: Path) -> None:
     go(config, tmp_path / "run")
     logged = [line["learning_rate"] for line in metrics(tmp_path / "run") if "learning_rate" in line]
     assert logged == pytest.approx([learning_rate(config.train, step) for step in range(11)], abs=1e-6)
-    assert state(tmp_path / "run")["optimizer"]["param_groups"][0]["lr"] == learning_rate(config.train, 10)
+    assert state(tmp_path / "run")["optimizers"][0]["param_groups"][0]["lr"] == learning_rate(config.train, 10)
 
 
 def test_weights_move_by_what_the_gradient_norm_allows(tmp_path: Path) -> None:
@@ -604,10 +613,10 @@ def test_average_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     weights, averages = [], []
     original = training._save
 
-    def recording(out: Any, config: Any, model: SyncDraw, optimizer: Any, average: list[torch.Tensor], reached: Any):
+    def recording(out: Any, config: Any, model: SyncDraw, optimizers: Any, average: list[torch.Tensor], reached: Any):
         weights.append([p.detach().clone() for p in model.parameters()])
         averages.append([tensor.clone() for tensor in average])
-        original(out, config, model, optimizer, average, reached)
+        original(out, config, model, optimizers, average, reached)
 
     monkeypatch.setattr(training, "_save", recording)
     out = go(changed(train__ema=0.15, train__save_every=1, train__max_steps=6), tmp_path / "run")

@@ -158,6 +158,7 @@ def draw(
     model: str | None = None,
     num: int = 1,
     seed: int = 0,
+    temperature: float = 1.0,
     out: Path = Path("syncdraw.gif"),
     captions_file: Path | None = None,
     scale: int = 4,
@@ -173,6 +174,8 @@ def draw(
         model: a shipped model (see `syncdraw models`), a run folder, or a hub id.
         num: videos for each caption, or in all where there are none.
         seed: of the noise; the same seed with another caption keeps it.
+        temperature: how far from the middle the noise goes. 1 samples the model; 0.7, say, gives clearer and less
+            varied videos.
         out: .gif, .mp4 or .webp for one animation of all videos side by side; .png for a contact sheet; a folder
             (no suffix) for a GIF of each video.
         captions_file: a text file with a caption on each line.
@@ -193,7 +196,7 @@ def draw(
         raise UserError(f"model {model} draws from captions: give one, such as {_example(network.config.vocabulary)}")
     wanted = [caption for caption in captions for _ in range(num)]
     started = time.perf_counter()
-    videos = network.generate(wanted or num, seed=seed).cpu()
+    videos = network.generate(wanted or num, seed=seed, temperature=temperature).cpu()
     seconds = time.perf_counter() - started
     if out.suffix:
         targets, pieces = [out], [videos if len(videos) > 1 else videos[0]]
@@ -465,6 +468,7 @@ def measure(
     captions: bool = False,
     distances: bool = False,
     samples: int | None = None,
+    temperature: float = 1.0,
     i3d: Path | None = None,
     importance_samples: int = 0,
     json_file: Path | None = None,
@@ -482,6 +486,7 @@ def measure(
             and the nearest training clips.
         samples: how many, for seen and for unseen captions each; 1,000 for captions and 2,000 for distances unless
             given.
+        temperature: of the samples, as in syncdraw generate.
         i3d: with distances: the network I3D as a TorchScript file, for FVD.
         importance_samples: tighten the bound on binary clips with so many samples of the latents for each, say 100
             (with that many a clip takes 100 times as long).
@@ -498,14 +503,17 @@ def measure(
         raise UserError(f"--importance_samples is {importance_samples}; it must be 1 or more, or 0 for none")
     if importance_samples and (captions or distances):
         raise UserError("--importance_samples is for bounds; leave out --captions and --distances")
+    if temperature != 1 and not (captions or distances):
+        raise UserError("--temperature is for samples; give --captions or --distances with it")
     network = pretrained.load(model, device=best_device("auto"))
     card = pretrained.load_card(model)
     if captions:
-        result = evaluation.caption_report(network, card, samples=1000 if samples is None else samples, seed=seed)
+        count = 1000 if samples is None else samples
+        result = evaluation.caption_report(network, card, samples=count, seed=seed, temperature=temperature)
     elif distances:
         from syncdraw.distances import distance_report
 
-        result = distance_report(network, card, data=data, samples=samples, seed=seed, i3d=i3d)
+        result = distance_report(network, card, data=data, samples=samples, seed=seed, temperature=temperature, i3d=i3d)
     else:
         result = evaluation.bound_report(
             network, card, data=data, split=split, clips=clips, seed=seed, importance_samples=importance_samples

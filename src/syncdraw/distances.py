@@ -295,7 +295,14 @@ class I3D:
 
 
 def distance_report(
-    model: SyncDraw, card: dict[str, Any], *, data: str | None, samples: int | None, seed: int, i3d: Path | None = None
+    model: SyncDraw,
+    card: dict[str, Any],
+    *,
+    data: str | None,
+    samples: int | None,
+    seed: int,
+    temperature: float = 1.0,
+    i3d: Path | None = None,
 ) -> Report:
     """Samples against real test clips, beside other real test clips against the same ones.
 
@@ -305,6 +312,7 @@ def distance_report(
 
     Args:
         samples: clips in each set; 2,000 unless given, or half of the test split where that is less.
+        temperature: of the samples, as in `SyncDraw.generate`.
         i3d: I3D as a TorchScript file, for FVD.
 
     Raises:
@@ -321,10 +329,12 @@ def distance_report(
     if test.shape != model.config.shape:
         raise UserError(f"the model draws clips of shape {model.config.shape}, and these data have {test.shape}")
     trained_on = len(train) or 12_000
-    lines = [f"{count:,} samples and twice {count:,} real test clips, seed {seed}"]
+    lines = [f"{count:,} samples at temperature {temperature:g} and twice {count:,} real test clips, seed {seed}"]
     if count < ENOUGH:
         lines.append(f"fewer than {ENOUGH:,} clips: Frechet distances come out larger; compare at equal counts only")
-    values: dict[str, Any] = {"samples": count, "seed": seed, "training_clips": trained_on}
+    values: dict[str, Any] = {
+        "samples": count, "seed": seed, "temperature": temperature, "training_clips": trained_on,
+    }  # fmt: skip
     kinds = [""]
     if isinstance(test, BouncingMNIST):
         hard = model.config.captions != "none" and test.config.combinations == "seen"
@@ -333,7 +343,7 @@ def distance_report(
         real = data_of(card, data, "test", **({"combinations": kind} if kind else {}))
         reference = real.take(np.arange(count))
         sets = {
-            "samples": _draw(model, reference.captions or [""] * count, seed),
+            "samples": _draw(model, reference.captions or [""] * count, seed, temperature),
             "real": torch.from_numpy(real.take(np.arange(count, 2 * count)).videos),
             "reference": torch.from_numpy(reference.videos),
         }
@@ -423,9 +433,10 @@ def _judge(sets: dict[str, Tensor], train: BouncingMNIST) -> dict[str, Row]:
     return result
 
 
-def _draw(model: SyncDraw, captions: list[str], seed: int) -> Tensor:
+def _draw(model: SyncDraw, captions: list[str], seed: int, temperature: float) -> Tensor:
     """Samples as a file would hold them, uint8: so are the real clips, and it is a quarter of the memory."""
-    return torch.cat([(255 * videos).round().to(torch.uint8) for videos in sample_batches(model, captions, seed)])
+    drawn = sample_batches(model, captions, seed, temperature)
+    return torch.cat([(255 * videos).round().to(torch.uint8) for videos in drawn])
 
 
 def _training_videos(train: Dataset, count: int, name: str) -> Iterator[Tensor]:

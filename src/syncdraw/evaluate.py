@@ -304,7 +304,9 @@ def anchor_costs(train: Dataset, dataset: Dataset, protocol: Protocol, count: in
     return {"mean_pixel": cost / count, "half": math.prod(dataset.shape) * math.log(2)}
 
 
-def caption_report(model: SyncDraw, card: dict[str, Any], *, samples: int, seed: int) -> Report:
+def caption_report(
+    model: SyncDraw, card: dict[str, Any], *, samples: int, seed: int, temperature: float = 1.0
+) -> Report:
     """What the judge sees in samples: for captions seen in training and unseen ones, beside real clips and a floor.
 
     The ceiling is the judge's reading of as many real test clips with the same captions. The floor is the samples
@@ -319,13 +321,13 @@ def caption_report(model: SyncDraw, card: dict[str, Any], *, samples: int, seed:
         raise UserError(f"samples is {samples}; it must be from 1 to {len(dataset)}, the number of test clips")
     judge, digits = Judge.load(), config.digits
     kinds = ["seen", "unseen"] if model.config.captions != "none" and config.combinations == "seen" else ["all"]
-    values: dict[str, Any] = {"samples": samples, "seed": seed, "digits": digits}
+    values: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": temperature, "digits": digits}
     rows: list[tuple[str, dict[str, float]]] = []
     for kind in tqdm(kinds, unit="set of captions", leave=False):
         clips = data_of(card, None, "test", combinations=kind).take(np.arange(samples))
         captions = clips.captions or []
         real = judge.read(torch.from_numpy(clips.videos).float() / 255, digits)
-        drawn = judge.read(torch.cat(list(sample_batches(model, captions, seed))), digits)
+        drawn = judge.read(torch.cat(list(sample_batches(model, captions, seed, temperature))), digits)
         measured = {f"real test clips, {kind} captions": (real, captions)}
         if model.config.captions != "none":
             dealt = [captions[i] for i in np.random.default_rng(seed).permutation(samples)]
@@ -341,7 +343,8 @@ def caption_report(model: SyncDraw, card: dict[str, Any], *, samples: int, seed:
             values[name] = numbers
     columns = list(rows[0][1])
     names = [name.replace("_", " ") for name in columns]
-    lines = [f"{samples} clips for each row, seed {seed}; shares in percent, read by the judge", ""]
+    drawn_at = f"{samples} clips for each row, seed {seed}, temperature {temperature:g}"
+    lines = [f"{drawn_at}; shares in percent, read by the judge", ""]
     lines.append(" " * 36 + "  ".join(names))
     for name, numbers in rows:
         cells = (f"{100 * numbers[c]:{len(n)}.1f}" for c, n in zip(columns, names, strict=True))
@@ -354,7 +357,9 @@ def caption_report(model: SyncDraw, card: dict[str, Any], *, samples: int, seed:
     return Report("\n".join(lines), values)
 
 
-def sample_batches(model: SyncDraw, captions: list[str], seed: int, batch_size: int = 100) -> Iterator[torch.Tensor]:
+def sample_batches(
+    model: SyncDraw, captions: list[str], seed: int, temperature: float = 1.0, batch_size: int = 100
+) -> Iterator[torch.Tensor]:
     """One sample for each caption, or as many without, `batch_size` at a time, under a progress bar.
 
     Raises:
@@ -363,7 +368,8 @@ def sample_batches(model: SyncDraw, captions: list[str], seed: int, batch_size: 
     starts = range(0, len(captions), batch_size)
     for number, start in enumerate(tqdm(starts, desc="drawing", unit="batch", delay=2, leave=False)):
         texts = captions[start : start + batch_size]
-        videos = model.generate(texts if model.config.captions != "none" else len(texts), seed=seed + number).cpu()
+        what = texts if model.config.captions != "none" else len(texts)
+        videos = model.generate(what, seed=seed + number, temperature=temperature).cpu()
         if not videos.isfinite().all():
             raise UserError("the model draws values that are not numbers, so its training has diverged")
         yield videos

@@ -473,7 +473,7 @@ class SyncDraw(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, what: int | Sequence[str], *, seed: int = 0, return_canvases: bool = False
+        self, what: int | Sequence[str], *, seed: int = 0, temperature: float = 1.0, return_canvases: bool = False
     ) -> Float[Tensor, ...]:
         """New videos from the prior (v2 section 3.1.6), in [0, 1].
 
@@ -482,6 +482,8 @@ class SyncDraw(nn.Module):
         Args:
             what: how many videos, or a caption for each video.
             seed: of the noise behind z. The same seed with another caption keeps it.
+            temperature: the standard deviations of every P(z^t) are multiplied by it. 1 samples the model; less gives
+                clearer and less varied videos, 0 the middles of the prior's components.
             return_canvases: give the canvas after every drawing step; the last is the video.
 
         Returns:
@@ -490,12 +492,16 @@ class SyncDraw(nn.Module):
         count, captions = (what, None) if isinstance(what, int) else (len(what), list(what))
         if count < 1:
             raise UserError("nothing to generate: ask for one video or more")
+        if not (temperature >= 0 and math.isfinite(temperature)):
+            raise UserError(f"temperature is {temperature}; it must be 0 or more")
         model = self
         if captions and self.config.layers > 1 and self.config.captions != "none":
             model = self.with_layers(max(len(clauses(caption)) for caption in captions))
         was_training = self.training
         model.eval()
-        drawing = model(None, captions, noise=model.noise(count, seed), return_canvases=return_canvases)
+        noise = model.noise(count, seed)
+        noise[:, :, : self.config.latent_size] *= temperature  # what is left chooses a mixture's component
+        drawing = model(None, captions, noise=noise, return_canvases=return_canvases)
         self.train(was_training)
         if drawing.canvases is not None:
             return drawing.canvases

@@ -42,6 +42,7 @@ from syncdraw.encoders import load_encoder
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
 from syncdraw.model import INFERENCE, SyncDraw, SyncDrawConfig
+from syncdraw.optimizers import build_optimizers
 from syncdraw.vocabulary import Vocabulary
 
 CONFIG_FILE, METRICS_FILE, STATE_FILE = "config.yaml", "metrics.jsonl", "state/training.pt"
@@ -55,8 +56,9 @@ class TrainConfig:
         max_steps: optimiser steps.
         batch_size: clips a step, over all processes.
         learning_rate: of Adam.
-        warmup_steps: steps over which the rate grows from zero.
-        final_learning_rate: reached at max_steps on a cosine; None keeps the rate constant.
+        matrix_learning_rate: of Muon, which then trains the matrices between hidden layers in Adam's place.
+        warmup_steps: steps over which the rates grow from zero.
+        final_learning_rate: of Adam, reached at max_steps on a cosine, and Muon's falls with it; None keeps both.
         beta1: of Adam.
         beta2: of Adam.
         gradient_norm: gradients are scaled down to this global norm.
@@ -82,6 +84,7 @@ class TrainConfig:
     max_steps: int = 50_000
     batch_size: int = 100
     learning_rate: float = 1e-3
+    matrix_learning_rate: float | None = None
     warmup_steps: int = 0
     final_learning_rate: float | None = None
     beta1: float = 0.5
@@ -107,8 +110,8 @@ class TrainConfig:
                      "log_every"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name} is {getattr(self, name)}; it must be 1 or more")
-        for name in ("learning_rate", "gradient_norm"):
-            if not getattr(self, name) > 0:
+        for name in ("learning_rate", "matrix_learning_rate", "gradient_norm"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UserError(f"train.{name} is {getattr(self, name)}; it must be more than 0")
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
@@ -219,22 +222,21 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     if settings.only_inference:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.partition(".")[0] in INFERENCE)
-    # capturable would keep the step count on the device; fused does all parameters in one pass.
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True
-    )
+    betas = (settings.beta1, settings.beta2)
+    optimizers = build_optimizers(model, settings.learning_rate, settings.matrix_learning_rate, betas)
+    shares = (1.0, (settings.matrix_learning_rate or 0.0) / settings.learning_rate)
     average = [parameter.detach().clone() for parameter in model.parameters()]
     state: dict[str, Any] = {"step": 0, "seconds": 0.0}
     if saved:
-        state = _load_state(out / STATE_FILE, model, optimizer, average)
-        for group in optimizer.param_groups:  # the state brings those that the run began with
-            group["betas"] = (settings.beta1, settings.beta2)
+        state = _load_state(out / STATE_FILE, model, optimizers, average)
+        for group in optimizers[0].param_groups:  # the state brings those that the run began with
+            group["betas"] = betas
     first, clock = int(state["step"]), time.monotonic() - state["seconds"]
     if accelerator.is_main_process:
         write_config(config, out)  # on resuming, too: it says what the run goes on with
         _truncate_metrics(out / METRICS_FILE, first)
     average = [tensor.to(accelerator.device) for tensor in average]
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    wrapped, *optimizers = accelerator.prepare(model, *optimizers)
     board = _board(out, first) if accelerator.is_main_process else None
 
     # What the next line of metrics averages; saved, so that the line does not depend on where a run was broken off.
@@ -248,7 +250,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     def save(step: int) -> None:
         if accelerator.is_main_process:
             reached = {"step": step, "seconds": time.monotonic() - clock, "window": window}
-            _save(out, config, model, optimizer, average, reached)
+            _save(out, config, model, optimizers, average, reached)
 
     with ExitStack() as stack:
         stack.enter_context(bar)
@@ -257,8 +259,9 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
         interrupted = stack.enter_context(_interruptible())
         for step, batch in _ahead(dataset, settings, accelerator, first):
             rate = learning_rate(settings, step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for optimizer, share in zip(optimizers, shares, strict=False):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * share
             # One seed a step and process, so that noise and word dropout need no state to resume from.
             torch.manual_seed(_mix(settings.seed, step, accelerator.process_index))
             wrapped.train()
@@ -269,7 +272,8 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
                     checkpointing=settings.checkpointing,
                 )
             loss = (drawing.reconstruction + settings.divergence_weight * drawing.divergence).mean()
-            optimizer.zero_grad()
+            for optimizer in optimizers:
+                optimizer.zero_grad()
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(model.parameters(), settings.gradient_norm)
             if not torch.isfinite(norm):
@@ -277,7 +281,8 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
                     f"training diverged at step {step}: the gradient is {norm.item()}; what {out} holds is from "
                     "before: resume it with a lower train.learning_rate"
                 )
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             decay = min(settings.ema, (step + 1) / (step + 10))
             torch._foreach_lerp_(average, [p.detach() for p in model.parameters()], 1 - decay)
             parts = torch.stack([drawing.reconstruction.mean(), drawing.divergence.mean(), norm]).detach()
@@ -539,11 +544,11 @@ def _averaged(model: nn.Module, average: list[Tensor], ema: float) -> Iterator[N
 
 
 def _save(
-    out: Path, config: RunConfig, model: SyncDraw, optimizer: Any, average: list[Tensor], reached: dict[str, Any]
+    out: Path, config: RunConfig, model: SyncDraw, optimizers: list[Any], average: list[Tensor], reached: dict[str, Any]
 ) -> None:
     state = {
         "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "average": average,
         "state": reached,
     }
@@ -559,14 +564,23 @@ def _save(
         pretrained.save(model, out, trained=trained, data=config.data, bouncing=bouncing)
 
 
-def _load_state(path: Path, model: SyncDraw, optimizer: torch.optim.Optimizer, average: list[Tensor]) -> dict[str, Any]:
+def _load_state(
+    path: Path, model: SyncDraw, optimizers: list[torch.optim.Optimizer], average: list[Tensor]
+) -> dict[str, Any]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
+        states = saved["optimizers"] if "optimizers" in saved else [saved["optimizer"]]  # before there was Muon
+        if len(states) != len(optimizers):
+            began = "with" if len(states) == 2 else "without"
+            raise UserError(f"the run in {path.parents[1]} began {began} train.matrix_learning_rate; resume it so")
+        for optimizer, theirs in zip(optimizers, states, strict=True):
+            optimizer.load_state_dict(theirs)
         for mine, theirs in zip(average, saved["average"], strict=True):
             mine.copy_(theirs)
         return dict(saved["state"])
+    except UserError:
+        raise
     except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be resumed from: it is damaged or of another model ({reason})") from error
