@@ -23,6 +23,7 @@ from syncdraw.datasets.idx import read_glyphs
 from syncdraw.datasets.video_folder import prepare_folder
 from syncdraw.distances import (
     I3D,
+    Scorer,
     clip_features,
     distance_report,
     frechet_distance,
@@ -491,9 +492,9 @@ def pretending(videos: np.ndarray, monkeypatch: pytest.MonkeyPatch, config: Sync
     """A model whose samples are the given clips, in order; and what it was asked for."""
     model, asked = untrained(config), []
 
-    def generate(what: Any, *, seed: int) -> Tensor:
-        start = sum(len(texts) if isinstance(texts, list) else texts for texts, _ in asked)
-        asked.append((what, seed))
+    def generate(what: Any, *, seed: int, temperature: float) -> Tensor:
+        start = sum(len(texts) if isinstance(texts, list) else texts for texts, *_ in asked)
+        asked.append((what, seed, temperature))
         count = len(what) if isinstance(what, list) else what
         return torch.from_numpy(videos[start : start + count]).float() / 255
 
@@ -536,8 +537,8 @@ def test_report_of_a_perfect_model(monkeypatch: pytest.MonkeyPatch) -> None:
     count = 110
     videos = BouncingMNIST(BOUNCING, "test").take(np.arange(count, 2 * count)).videos
     model, asked = pretending(videos, monkeypatch)
-    report = distance_report(model, CARD, data=None, samples=count, seed=3)
-    assert asked == [(100, 3), (10, 4)]  # each batch with noise of its own
+    report = distance_report(model, CARD, data=None, samples=count, seed=3, temperature=0.6)
+    assert asked == [(100, 3, 0.6), (10, 4, 0.6)]  # each batch with noise of its own
     rows = report.values["all captions"]
     for name, row in rows.items():
         if "kernel" in name or "nearest" in name:
@@ -611,9 +612,28 @@ def test_report_of_too_few_or_too_many(samples: int) -> None:
 
 def test_report_of_a_model_that_diverged(monkeypatch: pytest.MonkeyPatch) -> None:
     model = untrained()
-    monkeypatch.setattr(model, "generate", lambda what, *, seed: torch.full((what, 10, 1, 64, 64), torch.nan))
+    monkeypatch.setattr(model, "generate", lambda what, **_: torch.full((what, 10, 1, 64, 64), torch.nan))
     with pytest.raises(UserError, match="its training has diverged"):
         distance_report(model, CARD, data=None, samples=6, seed=0)
+
+
+def test_scores_along_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clips themselves in the place of samples are 0 away from them and as readable as can be."""
+    clips = BouncingMNIST(BOUNCING, "validation").take(np.arange(30))
+    model, asked = pretending(clips.videos, monkeypatch)
+    scorer = Scorer(clips, BOUNCING)
+    scores = scorer.scores(model, seed=2)
+    assert asked == [(30, 2, 1.0)]
+    assert scores["readable_share"] > 0.9
+    assert scores["frechet_distance"] == pytest.approx(0, abs=1e-6)
+    assert "caption_match" not in scores
+    captioned, asked = pretending(clips.videos, monkeypatch, CAPTIONED)
+    assert scorer.scores(captioned)["caption_match"] > 0.9
+    assert asked == [(clips.captions, 0, 1.0)]
+    black, _ = pretending(np.zeros_like(clips.videos), monkeypatch)
+    worst = scorer.scores(black)
+    assert worst["readable_share"] == 0
+    assert worst["frechet_distance"] > 10
 
 
 # --- The command -----------------------------------------------------------------------------------------------------

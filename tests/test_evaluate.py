@@ -351,8 +351,8 @@ def pretending(captioned: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[SyncDr
         shown.setdefault(text, []).append(number)
     asked: list[Any] = []
 
-    def generate(what: Any, *, seed: int) -> torch.Tensor:
-        asked.append((what, seed))
+    def generate(what: Any, *, seed: int, temperature: float) -> torch.Tensor:
+        asked.append((what, seed, temperature))
         if isinstance(what, int):
             numbers = list(range(what))
         else:
@@ -365,7 +365,7 @@ def pretending(captioned: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[SyncDr
 
 def test_caption_report_of_a_perfect_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model, asked = pretending(True, monkeypatch)
-    report = evaluate.caption_report(model, FULL_CARD, samples=110, seed=3)
+    report = evaluate.caption_report(model, FULL_CARD, samples=110, seed=3, temperature=0.6)
     for kind in ("seen", "unseen"):
         ceiling = report.values[f"real test clips, {kind} captions"]
         measured = report.values[f"samples, {kind} captions"]
@@ -377,9 +377,10 @@ def test_caption_report_of_a_perfect_model(monkeypatch: pytest.MonkeyPatch) -> N
         assert floor["caption_match"] < 0.25
         assert floor["readable_share"] == measured["readable_share"]
     # The captions were those of the test clips, on each side of the split, each batch with noise of its own.
-    assert [len(what) for what, _ in asked] == [100, 10, 100, 10]
-    assert [seed for _, seed in asked] == [3, 4, 3, 4]
-    seen, unseen = ({text for what, _ in part for text in what} for part in (asked[:2], asked[2:]))
+    assert [len(what) for what, *_ in asked] == [100, 10, 100, 10]
+    assert [(seed, temperature) for _, seed, temperature in asked] == [(3, 0.6), (4, 0.6)] * 2
+    assert "temperature 0.6;" in report.text.splitlines()[0]
+    seen, unseen = ({text for what, *_ in part for text in what} for part in (asked[:2], asked[2:]))
     assert seen == {caption([d], [d % 2]) for d in range(10)}
     assert unseen == {caption([d], [1 - d % 2]) for d in range(10)}
     line = next(line for line in report.text.splitlines() if line.startswith("samples, unseen captions "))
@@ -389,7 +390,7 @@ def test_caption_report_of_a_perfect_model(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_caption_report_of_a_model_that_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = pretending(True, monkeypatch)
-    monkeypatch.setattr(model, "generate", lambda what, *, seed: torch.zeros(len(what), *model.config.shape))
+    monkeypatch.setattr(model, "generate", lambda what, **_: torch.zeros(len(what), *model.config.shape))
     report = evaluate.caption_report(model, FULL_CARD, samples=20, seed=0)
     for kind in ("seen", "unseen"):
         assert report.values[f"samples, {kind} captions"]["caption_match"] == 0

@@ -57,6 +57,7 @@ TOP = [
         "clustering",
         "distances",
         "figures",
+        "optimizers",
         "train",
         "reproduce",
         "cli",

@@ -167,6 +167,11 @@ def test_training_curves_take_the_lines_of_a_run() -> None:
     reds = (both == RED).all(axis=-1)
     assert all(reds[:, left : left + 400].any() for left in (0, 400, 800))
     assert not (plots.training_curves(training) == RED).all(axis=-1)[:, 400:].any()
+    judged = [{"step": 25, "readable_share": 0.5, "frechet_distance": 9.0}, {"step": 49, "frechet_distance": 5.0}]
+    five = plots.training_curves(training + judged)
+    assert five.shape == (350, 2000, 3)
+    reds = (five == RED).all(axis=-1)
+    assert [bool(reds[:, left : left + 400].any()) for left in range(0, 2000, 400)] == [False] * 3 + [True] * 2
     plots.training_curves([*training, {"step": 50, "L_X": float("nan"), "L_Z": float("inf")}])
     with pytest.raises(ValueError, match=r"metrics\.jsonl"):
         plots.training_curves([{"step": 1, "learning_rate": 1e-3}])

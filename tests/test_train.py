@@ -28,9 +28,11 @@ from safetensors.torch import load_file
 import syncdraw.train as training
 from making_clips import textures, write_clip
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, cli, evaluate, media, pretrained
+from syncdraw.datasets import bouncing_mnist
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.video_folder import prepare_folder
+from syncdraw.distances import Scorer
 from syncdraw.train import RunConfig, TrainConfig, learning_rate, start_from, train
 
 MODEL = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
@@ -669,6 +671,19 @@ def test_validation_is_the_bound_of_the_saved_model(tmp_path: Path) -> None:
     assert last["validation_negative_elbo"] == pytest.approx(expected.negative_elbo, abs=1e-4)
     assert last["validation_L_X"] == pytest.approx(expected.reconstruction, abs=1e-4)
     assert last["validation_L_Z"] == pytest.approx(expected.divergence, abs=1e-4)
+    scores = Scorer(BouncingMNIST(DATA, "validation").take(np.arange(4)), DATA).scores(pretrained.load(out))
+    assert scores.keys() == {"readable_share", "frechet_distance"}
+    for name, value in scores.items():
+        assert last[name] == pytest.approx(value, abs=1e-4)
+
+
+def test_other_glyphs_are_not_judged(tmp_path: Path) -> None:
+    """The judge knows MNIST's digits only, and one clip has no spread."""
+    folder = str(Path(bouncing_mnist.__file__).parent / "mnist")
+    for number, changes in enumerate([{"bouncing__glyphs": folder}, {"train__validation_clips": 1}]):
+        out = go(changed(train__max_steps=1, **changes), tmp_path / str(number))
+        assert "validation_negative_elbo" in metrics(out)[-1]
+        assert "readable_share" not in metrics(out)[-1]
 
 
 def test_run_folder(whole: Path) -> None:

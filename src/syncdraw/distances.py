@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from syncdraw.datasets.bouncing_mnist import BouncingMNIST
-from syncdraw.datasets.clips import Dataset
+from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
+from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.datasets.idx import GLYPH_SIZE
 from syncdraw.errors import UserError
 from syncdraw.evaluate import Report, batches, data_of, sample_batches
-from syncdraw.judge import Judge, Reading, glyph_features
+from syncdraw.judge import Judge, Reading, caption_fidelity, glyph_features, readable_share
 from syncdraw.model import SyncDraw
 
 ENOUGH = 2_000
@@ -393,6 +393,37 @@ def distance_report(
             f"{frames} frames of {height} x {width}, resized to {I3D_SIZE} x {I3D_SIZE} (bilinear)."
         )
     return Report("\n".join(lines), values)
+
+
+class Scorer:
+    """What the judge sees in samples while a model is trained: they are drawn for the captions of held-out clips.
+
+    Args:
+        clips: two or more, with captions.
+        config: of the data set that they are from.
+    """
+
+    def __init__(self, clips: Clips, config: BouncingMNISTConfig) -> None:
+        self.judge, self.config = Judge.load(), config
+        self.captions = clips.captions or []
+        self.real = clip_features(self._read(_unit(torch.from_numpy(clips.videos))))
+
+    def scores(self, model: SyncDraw, seed: int = 0) -> dict[str, float]:
+        """Their readable share, their Frechet distance to the clips, and the share that shows what the caption says.
+
+        The distance is biased by the number of clips: compare it along a run, not with `distance_report`.
+        """
+        reading = self._read(torch.cat(list(sample_batches(model, self.captions, seed))))
+        scores = {
+            "readable_share": readable_share(reading),
+            "frechet_distance": frechet_distance(self.real, clip_features(reading)),
+        }
+        if model.config.captions != "none":
+            scores["caption_match"] = caption_fidelity(reading, self.captions)["caption_match"]
+        return scores
+
+    def _read(self, videos: Tensor) -> Reading:
+        return self.judge.read(videos, self.config.digits, self.config.speed)
 
 
 Row = dict[str, float | None]

@@ -224,7 +224,8 @@ def divergence_by_step(divergence: Tensor) -> Pixels:
 
 
 def training_curves(metrics: Sequence[Mapping[str, float]], *, videos_per_step: int = 1) -> Pixels:
-    """L_X, L_Z and their sum, while training and on held-out clips, over the videos seen.
+    """L_X, L_Z and their sum, while training and on held-out clips, over the videos seen; and what the judge saw in
+    samples, where it was asked.
 
     Args:
         metrics: the lines of a run's `metrics.jsonl`: dictionaries with `step`, and `L_X`, `L_Z` or `validation_L_X`,
@@ -242,15 +243,27 @@ def training_curves(metrics: Sequence[Mapping[str, float]], *, videos_per_step: 
     }  # fmt: skip
     if not any(len(curve) for curve in curves.values()):
         raise ValueError("the metrics hold no L_X and L_Z: give the lines of a run's metrics.jsonl")
-    figure = _figure(12, 3.5)
-    panels = figure.subplots(1, 3)
+    judged = {
+        title: np.array([(line["step"], line[name]) for line in metrics if {"step", name} <= line.keys()])
+        for title, name in (
+            ("samples: readable share", "readable_share"),
+            ("samples: caption match", "caption_match"),
+            ("samples: Frechet distance, judge's features", "frechet_distance"),
+        )
+        if any(name in line for line in metrics)
+    }
+    figure = _figure(4 * (3 + len(judged)), 3.5)
+    panels = figure.subplots(1, 3 + len(judged))
     colours = {"training": np.array(_BLUE) / 255, "validation": np.array(_RED) / 255}
     for label, curve in curves.items():
         seen, reconstruction, divergence = curve[:, 0] * videos_per_step, curve[:, 1], curve[:, 2]
-        for panel, values in zip(panels, (reconstruction, divergence, reconstruction + divergence), strict=True):
+        for panel, values in zip(panels[:3], (reconstruction, divergence, reconstruction + divergence), strict=True):
             if len(curve):
                 panel.plot(seen, values, label=label, color=colours[label], marker="o" if len(curve) < 20 else None)
-    for panel, title in zip(panels, ("L_X", "L_Z", "L_X + L_Z"), strict=True):
+    for panel, values in zip(panels[3:], judged.values(), strict=True):
+        panel.plot(values[:, 0] * videos_per_step, values[:, 1], color=colours["validation"], marker="o")
+        panel.set_ylim(bottom=0)
+    for panel, title in zip(panels, ("L_X", "L_Z", "L_X + L_Z", *judged), strict=True):
         panel.set(title=title, xlabel="videos seen" if videos_per_step > 1 else "training step")
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("nats per video")

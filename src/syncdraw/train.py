@@ -35,9 +35,10 @@ from tqdm import tqdm
 from syncdraw import evaluate, media, pretrained
 from syncdraw.clustering import cluster_prior
 from syncdraw.datasets import open_dataset
-from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
+from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Clips, Dataset, shuffled
 from syncdraw.datasets.prepared import PreparedClips
+from syncdraw.distances import Scorer
 from syncdraw.encoders import load_encoder
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
@@ -74,7 +75,7 @@ class TrainConfig:
             later ones; from where they say what is drawn and no longer where.
         fresh_captions: with start_from, leave its caption layers behind and begin them anew.
         seed: of weights, order of clips, and noise.
-        validation_clips: held-out clips measured at each validation.
+        validation_clips: held-out clips measured at each validation; of MNIST's digits, as many samples are, too.
         validate_every: steps.
         sample_every: steps from one picture of samples to the next.
         save_every: steps from one checkpoint to the next.
@@ -247,6 +248,22 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
         smoothing=0.05, dynamic_ncols=True,
     )  # fmt: skip
 
+    scorer: Scorer | None = None
+
+    def validate() -> dict[str, float]:
+        nonlocal scorer
+        result = evaluate.bound(model, validation, clips=settings.validation_clips, seed=settings.seed)
+        values = {
+            "validation_L_X": result.reconstruction, "validation_L_Z": result.divergence,
+            "validation_negative_elbo": result.negative_elbo,
+        }  # fmt: skip
+        # The judge reads MNIST's digits, and a distribution's covariance needs two clips.
+        if isinstance(validation, BouncingMNIST) and validation.config.glyphs is None and result.clips > 1:
+            if scorer is None:
+                scorer = Scorer(validation.take(np.arange(result.clips)), validation.config)
+            values |= scorer.scores(model, settings.seed)
+        return values
+
     def save(step: int) -> None:
         if accelerator.is_main_process:
             reached = {"step": step, "seconds": time.monotonic() - clock, "window": window}
@@ -307,11 +324,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
             if (validates or samples or last) and accelerator.is_main_process:
                 with _averaged(model, average, settings.ema):
                     if validates or last:
-                        result = evaluate.bound(model, validation, clips=settings.validation_clips, seed=settings.seed)
-                        _log(out, board, accelerator, done, clock, {
-                            "validation_L_X": result.reconstruction, "validation_L_Z": result.divergence,
-                            "validation_negative_elbo": result.negative_elbo,
-                        })  # fmt: skip
+                        _log(out, board, accelerator, done, clock, validate())
                     if samples or last:
                         _sample(out, model, validation, done)
             if done % settings.save_every == 0 or last:
