@@ -1,7 +1,8 @@
 """Measure a trained run and put it among the shipped models: python benchmarks/ship.py RUN NAME --about "..."
 
 The weights are stored in half precision, and what is measured is the stored model. Bounds are of the first 2,000 clips
-of the test split; samples are read by the judge.
+of the test split; samples, at temperatures 1 and 0.7, are read by the judge. The runs that this one began from have to
+be where its config.yaml names them, for their times to be counted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,17 @@ import argparse
 import json
 from pathlib import Path
 
+import yaml
+
 from syncdraw import evaluate, pretrained
+
+COOL = 0.7
+
+
+def stages(run: Path) -> list[dict[str, float]]:
+    """What was trained for this run: itself last, before it the run that it began from, and so on."""
+    source = yaml.safe_load((run / "config.yaml").read_text())["train"]["start_from"]
+    return [*(stages(Path(source)) if source else []), pretrained.load_card(run)["trained"]]
 
 
 def main() -> None:
@@ -26,12 +37,16 @@ def main() -> None:
     folder = pretrained.SHIPPED / arguments.name
     known = pretrained.load_card(arguments.run)
     card = {key: known[key] for key in ("trained", "data", "bouncing") if key in known}
+    done = stages(Path(arguments.run))
+    clips, minutes = (sum(stage[name] for stage in done) for name in ("clips_seen", "minutes"))
+    card["trained"] |= {"all_stages": {"stages": len(done), "clips_seen": clips, "minutes": round(minutes, 1)}}
     card |= {"about": arguments.about, "recipe": arguments.recipe, "hardware": arguments.hardware}
     pretrained.save(pretrained.load(arguments.run), folder, half=True, **card)
     model = pretrained.load(folder)
     bounds = evaluate.bound_report(model, card, data=None, split="test", clips=arguments.clips, seed=0)
     fidelity = evaluate.caption_report(model, card, samples=arguments.samples, seed=0)
-    print(bounds.text, fidelity.text, sep="\n\n")
+    cool = evaluate.caption_report(model, card, samples=arguments.samples, seed=0, temperature=COOL)
+    print(bounds.text, fidelity.text, cool.text, sep="\n\n")
     metrics = {}
     for protocol in ("binary", "grey"):
         values = bounds.values[protocol]
@@ -41,14 +56,19 @@ def main() -> None:
             for name, key in (("L_X", "reconstruction"), ("L_Z", "divergence"), ("floor", "entropy_floor"))
         )
         metrics[f"-ELBO, {protocol}"] = f"{total:.1f} +- {error:.1f} nats ({parts}; {arguments.clips} test clips)"
-    for name, values in fidelity.values.items():
+    named = [
+        *fidelity.values.items(),
+        *((f"{n}, temperature {COOL}", v) for n, v in cool.values.items() if "samples" in n),
+    ]
+    for name, values in named:
         if isinstance(values, dict):
             shown = ", ".join(f"{key.replace('_', ' ')} {100 * share:.1f} %" for key, share in values.items())
             metrics[f"{name} ({arguments.samples})"] = shown
     pretrained.save(model, folder, half=True, **card, metrics=metrics)
     Path("docs/measured").mkdir(parents=True, exist_ok=True)
     record = Path("docs/measured") / f"{arguments.name}.json"
-    record.write_text(json.dumps({"bounds": bounds.values, "samples": fidelity.values}, indent=1) + "\n")
+    measured = {"trained": card["trained"], "bounds": bounds.values, "samples": fidelity.values, "cool": cool.values}
+    record.write_text(json.dumps(measured, indent=1) + "\n")
     print(f"wrote {folder} and {record}")
 
 
