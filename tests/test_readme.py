@@ -40,9 +40,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the clips and the run that README speaks of."""
     monkeypatch.chdir(tmp_path)
     write_clip(tmp_path / "my_clips" / "one.gif", textures(20))
-    training.write_config(training.RunConfig(), tmp_path / "runs" / "mnist1-stage1")
+    training.write_config(training.RunConfig(), tmp_path / "runs" / "mnist1-captions-stage1")
     model = SyncDraw(SyncDrawConfig(draw_steps=1, grid_size=2, hidden_size=2, latent_size=1))
-    pretrained.save(model, tmp_path / "runs" / "mnist1-stage1", data="bouncing_mnist", bouncing={})
+    pretrained.save(model, tmp_path / "runs" / "mnist1-captions-stage1", data="bouncing_mnist", bouncing={})
     return tmp_path
 
 
