@@ -31,7 +31,7 @@ def main() -> None:
     caption_sheet("mnist2-captions", three_digits, "three-digits", columns=1)
     for kind in ("canvases", "write_windows", "divergence"):
         figures.picture("mnist1", kind, out=FOLDER / f"mnist1-{kind.replace('_', '-')}.png")  # type: ignore[arg-type]
-    for model in ("mnist1", "mnist2"):
+    for model in ("mnist1", "mnist1-binary", "mnist2"):
         for kind in ("samples", "real"):
             out = FOLDER / f"{model}-{kind}.png"
             figures.picture(model, kind, num=64, scale=1, out=out)  # type: ignore[arg-type]
