@@ -84,3 +84,11 @@ def test_code(here: Path) -> None:
     assert (here / "three.gif").stat().st_size > 1000
     exec(CODE[1], names)
     names["loss"].backward()
+
+
+def test_numbers() -> None:
+    lines = TEXT.splitlines()
+    for table in tables.tables():
+        assert table[0] in lines, f"run benchmarks/tables.py: README lacks {table[0]}"
+        first = lines.index(table[0])
+        assert lines[first : first + len(table)] == table
