@@ -569,7 +569,7 @@ def test_report_of_captions(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     model, asked = pretending(np.concatenate([r.videos for r in references]), monkeypatch, CAPTIONED)
     report = distance_report(model, card, data=None, samples=8, seed=0)
-    assert asked == [(r.captions, 0) for r in references]
+    assert asked == [(r.captions, 0, 1.0) for r in references]
     for kind in ("seen", "unseen"):
         assert report.values[f"{kind} captions"]["Frechet distance, digits and motion"]["samples"] < 1e-6
     plain, _ = pretending(references[0].videos, monkeypatch)
@@ -644,10 +644,11 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     called: list[dict[str, Any]] = []
     report = distances.Report("measured", {"samples": 7})
     cli.main(["evaluate", "mnist1", "--distances", "--json_file", str(tmp_path / "a.json")])
-    cli.main(["evaluate", "mnist1", "--distances", "--samples", "7", "--seed", "2", "--i3d", "a.pt"])
+    cli.main(["evaluate", "mnist1", "--distances", "--samples", "7", "--seed", "2", "--temperature", "0.5",
+              "--i3d", "a.pt"])  # fmt: skip
     assert called == [
-        {"data": None, "samples": None, "seed": 0, "i3d": None},
-        {"data": None, "samples": 7, "seed": 2, "i3d": Path("a.pt")},
+        {"data": None, "samples": None, "seed": 0, "temperature": 1.0, "i3d": None},
+        {"data": None, "samples": 7, "seed": 2, "temperature": 0.5, "i3d": Path("a.pt")},
     ]
     assert capsys.readouterr().out.startswith("measured\n")
     assert json.loads((tmp_path / "a.json").read_text()) == {"samples": 7}

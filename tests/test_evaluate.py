@@ -401,7 +401,7 @@ def test_caption_report_of_a_model_that_draws_nothing(monkeypatch: pytest.Monkey
 def test_caption_report_without_captions(monkeypatch: pytest.MonkeyPatch) -> None:
     model, asked = pretending(False, monkeypatch)
     report = evaluate.caption_report(model, FULL_CARD, samples=20, seed=0)
-    assert [what for what, _ in asked] == [20]
+    assert [what for what, *_ in asked] == [20]
     assert report.values["samples"]["readable_share"] > 0.8
     assert report.values["samples"].keys() == {"one_axis", "readable_share"}
 
