@@ -24,7 +24,7 @@ def resident_megabytes() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", default="best/mnist1-captions-stage1")
+    parser.add_argument("--recipe", default="best/warmup")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--every", type=int, default=100)
     arguments = parser.parse_args()
