@@ -209,7 +209,7 @@ def test_the_logits_of_layers_are_exact_where_probabilities_round() -> None:
     """For every pair of logits, against NumPy in long double."""
     logits = torch.tensor([-60.0, -20.0, -3.0, 0.0, 3.0, 20.0, 60.0])
     below, canvas = torch.cartesian_prod(logits, logits).T[..., None, None, None, None]
-    state = State(canvas, (canvas, canvas), (canvas, canvas), canvas, below)
+    state = State(canvas, (canvas, canvas), (canvas, canvas), canvas, below, (-below).sigmoid())
     a, b = below.numpy().astype(np.longdouble), canvas.numpy().astype(np.longdouble)
     odds = (1 + np.exp(a)) * np.exp(b) + np.exp(a)
     np.testing.assert_allclose(state.logits.numpy(), np.log(odds), rtol=1e-6, atol=1e-9)

@@ -139,13 +139,14 @@ INFERENCE = ("read_parameters", "video_parameters", "encoder", "posterior", "lat
 
 class State(NamedTuple):
     """What one drawing step hands to the next: C^t, (h, cell) of the two LSTMs, the weights of a mixture prior, and
-    what the layers before this one have drawn."""
+    what the layers before this one have drawn: its logits, and the probability of dark in each of its pixels."""
 
     canvas: Float[Tensor, "batch frame channel height width"]
     encoder: tuple[Tensor, Tensor]
     decoder: tuple[Tensor, Tensor]
     log_weights: Float[Tensor, "batch component"]
     below: Float[Tensor, "batch frame channel height width"] | None = None
+    dark_below: Float[Tensor, "batch frame channel height width"] | None = None
 
     @property
     def logits(self) -> Float[Tensor, "batch frame channel height width"]:
@@ -158,9 +159,9 @@ class State(NamedTuple):
     @property
     def video(self) -> Float[Tensor, "batch frame channel height width"]:
         """`logits.sigmoid()`."""
-        if self.below is None:
+        if self.dark_below is None:
             return self.canvas.sigmoid()
-        return 1 - (-self.below).sigmoid() * (-self.canvas).sigmoid()
+        return 1 - self.dark_below * (-self.canvas).sigmoid()
 
 
 class Step(NamedTuple):
@@ -332,7 +333,10 @@ class SyncDraw(nn.Module):
         """The state before the first step of a layer: what is drawn stays below it, all else begins anew."""
         if layer > 0:
             h_enc, c_enc = self.later_starts[layer - 1][:, None].expand(-1, len(state.canvas), -1)
-            state = self.start(len(state.canvas))._replace(encoder=(h_enc, c_enc), below=state.logits)
+            below = state.logits
+            state = self.start(len(state.canvas))._replace(
+                encoder=(h_enc, c_enc), below=below, dark_below=(-below).sigmoid()
+            )
         caption = self.conditioner.attend(words, state.decoder[0])
         return state._replace(log_weights=self.prior.log_weights(state.decoder[0], caption.decoder))
 
