@@ -873,6 +873,24 @@ def test_run_that_starts_from_another(whole: Path, tmp_path: Path, monkeypatch: 
     assert state(out)["state"]["step"] == 12
 
 
+@pytest.mark.parametrize("word", ["diagonally", None])
+def test_a_run_keeps_the_words_of_the_model_that_it_starts_from(word: str | None, tmp_path: Path) -> None:
+    """Where it needs no others; then the caption layers that know them are kept, too. On resuming, as well."""
+    words = tuple(sorted({*"0123456789", "and", "digit", "down", "is", "left", "moving", "right", "up"}))
+    source = made(dataclasses.replace(WITH_WORDS, vocabulary=(*words, word) if word else words[1:]), 1)
+    pretrained.save(source, tmp_path / "source")
+    model = dataclasses.replace(WITH_WORDS, vocabulary=())
+    config = changed(model=model, train__start_from=str(tmp_path / "source"), train__learning_rate=1e-9)
+    out = go(config, tmp_path / "run")
+    kept = pretrained.load(out)
+    assert kept.config.vocabulary == (source.config.vocabulary if word else words)
+    if word:
+        torch.testing.assert_close(kept.state_dict(), source.state_dict(), atol=1e-6, rtol=1e-5)
+    shutil.rmtree(tmp_path / "source")
+    go(changed(config, train__max_steps=12), out, resume=True)
+    assert pretrained.load(out).config == kept.config
+
+
 def test_only_inference_is_trained(whole: Path, tmp_path: Path) -> None:
     """What encodes learns; what draws stays as it is, so the same noise gives the same samples."""
     config = changed(train__start_from=str(whole), train__only_inference=True, train__ema=0.5)

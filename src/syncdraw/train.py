@@ -169,8 +169,11 @@ def _held_out(config: RunConfig) -> Dataset:
         return dataset
 
 
-def complete(config: RunConfig, dataset: Dataset) -> RunConfig:
-    """Fill in what the captions decide: the vocabulary of a trained encoder, the version of a frozen one."""
+def complete(config: RunConfig, dataset: Dataset, known: tuple[str, ...] = ()) -> RunConfig:
+    """Fill in what the captions decide: the vocabulary of a trained encoder, the version of a frozen one.
+
+    A vocabulary that is `known` already is kept where it has every word, and with it what was learned of the words.
+    """
     model = config.model
     if model.captions == "none":
         return config
@@ -180,6 +183,7 @@ def complete(config: RunConfig, dataset: Dataset) -> RunConfig:
     if model.vocabulary:
         return config
     words = Vocabulary.from_captions(dataset.wordings()).words
+    words = known if set(words) <= set(known) else words
     return dataclasses.replace(config, model=dataclasses.replace(model, vocabulary=words))
 
 
@@ -207,7 +211,12 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     # Autocast is entered below: Accelerate has one precision for the whole process, and this may not be its only run.
     accelerator = Accelerator(mixed_precision="no")
     dataset, validation = dataset_of(config, "train"), _held_out(config)
-    config = complete(config, dataset)
+    known: tuple[str, ...] = ()
+    if saved:
+        known = tuple(yaml.safe_load((out / CONFIG_FILE).read_text(encoding="utf-8"))["model"]["vocabulary"])
+    elif config.train.start_from is not None:
+        known = _starting_model(config.train.start_from).config.vocabulary
+    config = complete(config, dataset, known)
     if resume:
         _check_same(config, out)
     settings = config.train
@@ -358,10 +367,7 @@ def start_from(model: SyncDraw, name: str, fresh_captions: bool = False) -> None
     Raises:
         UserError: there is no such model, or it differs in a size that decides what the numbers in a layer stand for.
     """
-    try:
-        source = pretrained.load(name)
-    except UserError as error:
-        raise UserError(f"train.start_from: {error}; a recipe that begins from a run needs that run first") from error
+    source = _starting_model(name)
     for field_name in _SHARED_SIZES:
         theirs, ours = _size_of(source.config, field_name), _size_of(model.config, field_name)
         if theirs != ours:
@@ -373,6 +379,13 @@ def start_from(model: SyncDraw, name: str, fresh_captions: bool = False) -> None
         _copy_overlap(source, plain)
         source = plain
     _copy_overlap(source, model)
+
+
+def _starting_model(name: str) -> SyncDraw:
+    try:
+        return pretrained.load(name)
+    except UserError as error:
+        raise UserError(f"train.start_from: {error}; a recipe that begins from a run needs that run first") from error
 
 
 # Where one of these differs, the parts of a layer's input or output do not lie where they lie in the other model.
