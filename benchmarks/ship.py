@@ -20,6 +20,9 @@ COOL = 0.7
 
 def stages(run: Path) -> list[dict[str, float]]:
     """What was trained for this run: itself last, before it the run that it began from, and so on."""
+    if not run.exists():  # a shipped model, whose card counts its own
+        trained = pretrained.load_card(str(run))["trained"]
+        return [trained["all_stages"]]
     source = yaml.safe_load((run / "config.yaml").read_text())["train"]["start_from"]
     return [*(stages(Path(source)) if source else []), pretrained.load_card(run)["trained"]]
 
@@ -39,7 +42,8 @@ def main() -> None:
     card = {key: known[key] for key in ("trained", "data", "bouncing") if key in known}
     done = stages(Path(arguments.run))
     clips, minutes = (sum(stage[name] for stage in done) for name in ("clips_seen", "minutes"))
-    card["trained"] |= {"all_stages": {"stages": len(done), "clips_seen": clips, "minutes": round(minutes, 1)}}
+    count = sum(int(stage.get("stages", 1)) for stage in done)
+    card["trained"] |= {"all_stages": {"stages": count, "clips_seen": clips, "minutes": round(minutes, 1)}}
     card |= {"about": arguments.about, "recipe": arguments.recipe, "hardware": arguments.hardware}
     pretrained.save(pretrained.load(arguments.run), folder, half=True, **card)
     model = pretrained.load(folder)
