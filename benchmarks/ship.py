@@ -20,11 +20,11 @@ COOL = 0.7
 
 def stages(run: Path) -> list[dict[str, float]]:
     """What was trained for this run: itself last, before it the run that it began from, and so on."""
-    if not run.exists():  # a shipped model, whose card counts its own
-        trained = pretrained.load_card(str(run))["trained"]
+    trained = pretrained.load_card(str(run))["trained"]
+    if "all_stages" in trained:  # a shipped model, which has counted them
         return [trained["all_stages"]]
     source = yaml.safe_load((run / "config.yaml").read_text())["train"]["start_from"]
-    return [*(stages(Path(source)) if source else []), pretrained.load_card(run)["trained"]]
+    return [*(stages(Path(source)) if source else []), trained]
 
 
 def main() -> None:

@@ -60,9 +60,7 @@ def readable_row(name: str, measured: dict[str, Any]) -> str:
 def tables() -> list[list[str]]:
     """Rows of the three tables, in README's order."""
     measured = {name: json.loads((MEASURED / f"{name}.json").read_text()) for name in TABLE_1}
-    captioned = {
-        name: values for name, values in measured.items() if "samples, unseen captions" in values["samples"]
-    }
+    captioned = {name: values for name, values in measured.items() if "samples, unseen captions" in values["samples"]}
     return [
         [bound_row(*item) for item in measured.items()],
         [caption_row(*item) for item in captioned.items()],

@@ -43,7 +43,7 @@ def test_k_means_finds_clusters_that_lie_apart() -> None:
 
 
 def test_more_clusters_than_clips_are_refused() -> None:
-    with pytest.raises(UserError, match=r"2 clips do not fall into 3 clusters; set model\.prior_components lower"):
+    with pytest.raises(UserError, match=r"2 clips do not fall into 3 clusters; ask for fewer"):
         k_means(torch.randn(2, 3), 3, seeded())
 
 
@@ -95,6 +95,7 @@ def test_a_step_that_a_layer_does_not_have(step: int) -> None:
 
 def test_a_prior_without_components() -> None:
     with pytest.raises(
-        UserError, match=r"cluster_from needs a mixture prior: set model\.prior_components to 2 or more"
+        UserError,
+        match=r"cluster_from needs a mixture prior or categories: set model\.prior_components or ",
     ):
         cluster_prior(build(replace(CONFIG, prior_components=1)), BouncingMNIST(DATA), from_step=1, progress=False)

@@ -48,7 +48,7 @@ IMPORTS = {module: imported(module) for module in MODULES}
 BOTTOM = [m for m in MODULES if m.startswith("syncdraw.datasets")] + [
     f"syncdraw.{name}" for name in ("errors", "files", "judge", "media", "plots", "vocabulary")
 ]
-MODEL = [f"syncdraw.{name}" for name in ("attention", "captions", "encoders", "model", "priors")]
+MODEL = [f"syncdraw.{name}" for name in ("attention", "captions", "categories", "encoders", "model", "priors")]
 TOP = [
     f"syncdraw.{name}"
     for name in (

@@ -1,4 +1,5 @@
-"""How the components of a mixture prior come by what they stand for: clusters of what a trained model encodes.
+"""How the components of a mixture prior, or categories, come by what they stand for: clusters of what a trained model
+encodes.
 
 The likelihood alone does not find them. The first latents of a clip say where it is and how it moves, along a
 continuum; the later ones say what it is, which is one thing or another. Components that begin at random share out the
@@ -15,11 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Normal
+from torch.nn import functional
 from tqdm import tqdm
 
+from syncdraw.categories import CategoryVector
 from syncdraw.datasets.clips import Dataset
 from syncdraw.errors import UserError
-from syncdraw.model import SyncDraw
+from syncdraw.model import SyncDraw, SyncDrawConfig
 from syncdraw.priors import NetworkPrior
 
 CLIPS, FIT_STEPS, BATCH_SIZE = 24_000, 1_200, 256
@@ -39,17 +42,71 @@ def cluster_prior(model: SyncDraw, dataset: Dataset, *, from_step: int, seed: in
     """
     config = model.config
     if config.prior_components == 1:
-        raise UserError("train.cluster_from needs a mixture prior: set model.prior_components to 2 or more")
-    if not 1 <= from_step <= config.draw_steps // config.layers:
         raise UserError(
-            f"train.cluster_from is {from_step}; it must be one of a layer's drawing steps, "
-            f"1 to {config.draw_steps // config.layers}"
+            "train.cluster_from needs a mixture prior or categories: set model.prior_components or model.categories "
+            "to 2 or more"
         )
+    _check_step(from_step, config)
     generator = torch.Generator().manual_seed(seed)
     latents = _encoded(model, dataset, generator, progress)
+    _fit(model, latents, _clusters(latents, config.prior_components, from_step, generator), generator, progress)
+
+
+def find_categories(
+    model: SyncDraw, source: SyncDraw, dataset: Dataset, *, from_step: int, seed: int = 0, progress: bool = True
+) -> float:
+    """Let a model's categories be clusters of what another model encodes, and teach its recogniser to tell them apart.
+
+    Args:
+        model: with categories.
+        source: trained.
+        dataset, from_step, seed: as in `cluster_prior`.
+
+    Returns:
+        The share of the last fifth of the clips, which the recogniser was not shown, that it puts into their cluster.
+    """
+    assert model.recogniser is not None
+    _check_step(from_step, source.config)
+    generator = torch.Generator().manual_seed(seed)
+    latents = _encoded(source, dataset, generator, progress)
+    members = _clusters(latents, model.config.categories, from_step, generator)
+    recogniser, shown = model.recogniser.train().requires_grad_(True), len(members) * 4 // 5
+    optimizer = torch.optim.Adam(recogniser.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FIT_STEPS)
+
+    def logits(chosen: Int[Tensor, " clip"]) -> Float[Tensor, "clip category"]:
+        videos = dataset.take(chosen.numpy()).videos
+        frame = int(torch.randint(videos.shape[1], (1,), generator=generator))
+        frames = videos[:, frame : frame + 1] if recogniser.training else videos
+        found: Tensor = recogniser(model.targets(torch.from_numpy(frames)))
+        return found
+
+    for _ in tqdm(range(FIT_STEPS), desc="learning categories", unit="step", disable=not progress, leave=False):
+        chosen = torch.randint(shown, (100,), generator=generator).sort().values
+        loss = functional.cross_entropy(logits(chosen), members[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    recogniser.eval().requires_grad_(False)
+    with torch.no_grad():
+        found = torch.cat([logits(some).argmax(dim=1) for some in torch.arange(len(members)).split(100)])
+    counts = found.bincount(minlength=model.config.categories) + 0.5  # none is impossible
+    assert isinstance(model.conditioner, CategoryVector)
+    model.conditioner.log_shares.copy_((counts / counts.sum()).log())
+    return (found == members)[shown:].float().mean().item()
+
+
+def _check_step(from_step: int, config: SyncDrawConfig) -> None:
+    steps = config.draw_steps // config.layers
+    if not 1 <= from_step <= steps:
+        raise UserError(f"train.cluster_from is {from_step}; it must be one of a layer's drawing steps, 1 to {steps}")
+
+
+def _clusters(latents: _Latents, count: int, from_step: int, generator: torch.Generator) -> Int[Tensor, " layer"]:
+    """Which cluster each layer of a clip falls into, by its latents of `from_step` and the later steps."""
     means = latents.means[:, from_step - 1 :] / latents.deviations[:, from_step - 1 :].mean(dim=0)
-    members = k_means(means.flatten(1), config.prior_components, generator)
-    _fit(model, latents, members, generator, progress)
+    return k_means(means.flatten(1), count, generator)
 
 
 class _Latents(NamedTuple):
@@ -93,7 +150,7 @@ def k_means(
         UserError: there are fewer points than clusters.
     """
     if len(points) < clusters:
-        raise UserError(f"{len(points)} clips do not fall into {clusters} clusters; set model.prior_components lower")
+        raise UserError(f"{len(points)} clips do not fall into {clusters} clusters; ask for fewer")
     centres = points[torch.randperm(len(points), generator=generator)[:clusters].to(points.device)]
     for _ in range(rounds):
         members = torch.cat([torch.cdist(some, centres).argmin(dim=1) for some in points.split(4096)])

@@ -36,6 +36,7 @@ from syncdraw.attention import (
     at_least_float32,
 )
 from syncdraw.captions import Caption, Conditioner, NoCaptions, SentenceVector, WordAlignment, Words, by_layer, clauses
+from syncdraw.categories import CategoryVector, Recogniser
 from syncdraw.encoders import RecurrentEncoder, WordStates, load_encoder
 from syncdraw.errors import UserError
 from syncdraw.priors import PRIORS, Mixture, Prior, normal
@@ -66,8 +67,9 @@ class SyncDrawConfig:
         window_start: filters begin 1 pixel wide (papers), or smooth, half a stride wide (ours).
         prior: N(0, I) (v2), v1's caption prior, or a network of h_dec^{t-1} and the caption (ours).
         prior_components: of which the network prior is a mixture; the papers' priors have one.
+        categories: where there are no captions, a model of one layer chooses one of so many before it draws (ours).
         captions: none, v1's word alignment, or v2's sentence vector.
-        caption_size: width of the caption's representation, for encoders trained with the model.
+        caption_size: width of the caption's representation, for encoders trained with the model, or of a category's.
         encoder: of the sentence route: recurrent (trained with the model), minilm, or skip-thoughts:FOLDER.
         encoder_version: which weights a frozen encoder had when the model was trained.
         vocabulary: the words a trained caption encoder knows.
@@ -92,6 +94,7 @@ class SyncDrawConfig:
     window_start: Literal["paper", "smooth"] = "paper"
     prior: Literal["standard", "caption", "network"] = "standard"
     prior_components: int = 1
+    categories: int = 0
     captions: Literal["none", "alignment", "sentence"] = "none"
     caption_size: int = 128
     encoder: str = "recurrent"
@@ -113,6 +116,12 @@ class SyncDrawConfig:
             )
         if self.prior_components > 1 and self.prior != "network":
             raise UserError(f"model.prior is {self.prior}; with several model.prior_components it must be network")
+        if self.categories < 0 or self.categories == 1:
+            raise UserError(f"model.categories is {self.categories}; it must be 0 for none, or 2 or more")
+        if self.categories:
+            for name, only in (("captions", "none"), ("layers", 1)):
+                if getattr(self, name) != only:
+                    raise UserError(f"model.{name} is {getattr(self, name)}; with model.categories it must be {only}")
         if self.channels not in (1, 3):
             raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
         if self.content == "shared" and self.attention == "cuboid":
@@ -129,12 +138,13 @@ class SyncDrawConfig:
 
     @property
     def noise_shape(self) -> tuple[int, int]:
-        """`(draw_steps, numbers a step)` of the noise that makes a video; a mixture's choice takes one number more."""
-        return self.draw_steps, self.latent_size + (self.prior_components > 1)
+        """`(draw_steps, numbers a step)` of the noise that makes a video: after the latents' one for the choice of a
+        mixture's component, and one for that of a category."""
+        return self.draw_steps, self.latent_size + (self.prior_components > 1) + (self.categories > 0)
 
 
 INFERENCE = ("read_parameters", "video_parameters", "encoder", "posterior", "later_starts")
-"""The layers of Q(Z | X). All others draw: they are P(Z) and P(X | Z)."""
+"""The layers of Q(Z | X) that are trained with the model. All others but `recogniser` draw: P(Z) and P(X | Z)."""
 
 
 class State(NamedTuple):
@@ -202,9 +212,11 @@ class Drawing:
     Attributes:
         logits: C^T `[batch, frame, channel, height, width]`; `logits.sigmoid()` is the video.
         reconstruction: L_X, nats, `[batch]`; zero where nothing was to be reconstructed.
-        divergence_by_step: KL(Q(Z^t) || P(Z^t)), nats, `[batch, draw_step]`; its sum over steps is L_Z.
+        divergence_by_step: KL(Q(Z^t) || P(Z^t)), nats, `[batch, draw_step]`; its sum over steps is L_Z. The first holds
+            what the choice of a category cost, too.
         canvases: sigma(C^1) to sigma(C^T) `[batch, draw_step, frame, channel, height, width]`, when asked for.
         steps: the windows, alignments and latents of every drawing step.
+        choice: -log P(category), nats, `[batch]`; 0 without categories.
     """
 
     logits: Tensor
@@ -212,6 +224,7 @@ class Drawing:
     divergence_by_step: Tensor
     canvases: Tensor | None
     steps: list[Step]
+    choice: Tensor | float = 0.0
 
     @property
     def divergence(self) -> Tensor:
@@ -226,7 +239,7 @@ class Drawing:
     @property
     def log_weight(self) -> Tensor:
         """log P(X, Z) - log Q(Z | X) of the latents that were drawn, nats, `[batch]` (Burda et al. 2016, eq 7)."""
-        return torch.stack([step.log_ratio for step in self.steps]).sum(dim=0) - self.reconstruction
+        return torch.stack([step.log_ratio for step in self.steps]).sum(dim=0) - self.choice - self.reconstruction
 
     @property
     def videos(self) -> Tensor:
@@ -251,8 +264,10 @@ def build_attention(config: SyncDrawConfig, grid_size: int, shared_content: bool
     return ATTENTIONS[config.attention](*config.shape, grid_size, **options)
 
 
-def build_conditioner(config: SyncDrawConfig) -> NoCaptions | WordAlignment | SentenceVector:
+def build_conditioner(config: SyncDrawConfig) -> NoCaptions | CategoryVector | WordAlignment | SentenceVector:
     """The conditioner that a config names."""
+    if config.categories:
+        return CategoryVector(config.categories, config.caption_size)
     if config.captions == "none":
         return NoCaptions()
     if config.captions == "sentence" and config.encoder != "recurrent":
@@ -313,6 +328,7 @@ class SyncDraw(nn.Module):
         self.decoder = nn.LSTMCell(config.latent_size + captions.decoder_size, hidden)
         self.write_parameters = window_layer(hidden, write)
         self.content = nn.Linear(hidden, write.patch_size)
+        self.recogniser = Recogniser(config.channels, config.categories) if config.categories else None
         # What the encoder LSTM begins each further layer with, (h, cell). The decoder's begins at zero at every layer.
         self.later_starts = nn.ParameterList(torch.zeros(2, hidden) for _ in range(config.layers - 1))
         # One logit for each channel. The papers' canvas starts at zero and stays out of the optimiser's hands.
@@ -431,7 +447,11 @@ class SyncDraw(nn.Module):
         if noise is None:
             size = (batch, *self.config.noise_shape)
             noise = torch.randn(size, generator=generator, device=self.first_canvas.device)
-        words = by_layer(self.conditioner, captions, batch, self.config.layers)
+        choice: Tensor | float = 0.0
+        if self.recogniser is None:
+            words = by_layer(self.conditioner, captions, batch, self.config.layers)
+        else:
+            words, choice = self.choose_category(videos, noise)
         video_parameters: Tensor | float = 0.0
         if self.video_parameters is not None and videos is not None:
             video_parameters = self.video_parameters(videos.flatten(1))
@@ -461,13 +481,27 @@ class SyncDraw(nn.Module):
         if videos is not None:
             pixelwise = functional.binary_cross_entropy_with_logits(logits, videos, reduction="none")
             reconstruction = pixelwise.flatten(1).sum(dim=1)
+        divergence_by_step = torch.stack([step.divergence for step in steps], dim=1)
+        if videos is not None and self.recogniser is not None:
+            divergence_by_step[:, 0] += choice
         return Drawing(
             logits=logits,
             reconstruction=reconstruction,
-            divergence_by_step=torch.stack([step.divergence for step in steps], dim=1),
+            divergence_by_step=divergence_by_step,
             canvases=torch.stack(canvases, dim=1) if return_canvases else None,
             steps=steps,
+            choice=choice,
         )
+
+    def choose_category(self, videos: Tensor | None, noise: Tensor) -> tuple[list[Words], Tensor]:
+        """The category that each video is of, or that a new one will be of, as a caption; and -log P of it, nats."""
+        assert self.recogniser is not None
+        assert isinstance(self.conditioner, CategoryVector)
+        if videos is None:
+            category = self.conditioner.draw(noise[:, 0, -1])
+        else:
+            category = self.recogniser(videos).argmax(dim=1)
+        return [self.conditioner.prepare(category, len(category))], -self.conditioner.log_shares[category]
 
     def noise(self, count: int, seed: int) -> Float[Tensor, "count draw_step noise"]:
         """The noise of videos 0..count under this seed: the same on every device, and for any count."""

@@ -7,7 +7,6 @@ advance. The steps so far tell it apart, by Bayes' rule, and the next z is drawn
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -61,13 +60,14 @@ class Mixture(NamedTuple):
         """z from standard normal noise: one number for each latent, and with several components one more, which
         chooses among them."""
         loc, scale = self.components.loc, self.components.scale
+        size = loc.shape[2]
         chosen = torch.zeros(len(noise), dtype=torch.long, device=noise.device)
         if self.log_weights.shape[1] > 1:
-            share = 0.5 * torch.erfc(-noise[:, -1:] / math.sqrt(2))  # uniform, by the normal distribution function
+            share = torch.special.ndtr(noise[:, size : size + 1])  # uniform
             passed = (self.log_weights.exp().cumsum(dim=1) < share).sum(dim=1)
             chosen = passed.clamp(max=self.log_weights.shape[1] - 1)  # where rounding leaves the sum below 1
         rows = torch.arange(len(noise), device=noise.device)
-        return loc[rows, chosen] + scale[rows, chosen] * noise[:, : loc.shape[2]]
+        return loc[rows, chosen] + scale[rows, chosen] * noise[:, :size]
 
     def _by_component(self, z: Tensor) -> Float[Tensor, "batch component"]:
         return self.components.log_prob(z[:, None]).sum(dim=2)

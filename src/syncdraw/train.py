@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from syncdraw import evaluate, media, pretrained
-from syncdraw.clustering import cluster_prior
+from syncdraw.clustering import cluster_prior, find_categories
 from syncdraw.datasets import open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Clips, Dataset, shuffled
@@ -71,8 +71,8 @@ class TrainConfig:
             prior and protocol; layers that it does not have begin anew.
         only_inference: with start_from, train what encodes a video (the reading windows, the encoder LSTM and Q) and
             leave what draws it as it is.
-        cluster_from: with start_from, begin a mixture prior from clusters of the latents of this drawing step and the
-            later ones; from where they say what is drawn and no longer where.
+        cluster_from: with start_from, begin a mixture prior or categories from clusters of the latents of this drawing
+            step and the later ones; from where they say what is drawn and no longer where.
         fresh_captions: with start_from, leave its caption layers behind and begin them anew.
         seed: of weights, order of clips, and noise.
         validation_clips: held-out clips measured at each validation; of MNIST's digits, as many samples are, too.
@@ -220,13 +220,18 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     if resume:
         _check_same(config, out)
     settings = config.train
+    if config.model.categories and settings.start_from is None:
+        raise UserError(
+            f"model.categories is {config.model.categories}: they are clusters of what a trained model encodes; "
+            "name it with train.start_from"
+        )
     _share(settings.batch_size, accelerator)
     set_seed(settings.seed)
     model = SyncDraw(config.model)
     if settings.start_from is not None and not saved:
-        start_from(model, settings.start_from, settings.fresh_captions)
+        start_from(model, settings.start_from, settings.fresh_captions, settings.cluster_from is not None)
         if settings.cluster_from is not None:
-            cluster_prior(model, dataset, from_step=settings.cluster_from, seed=settings.seed, progress=progress)
+            _cluster(model, dataset, settings, progress)
     else:
         model.set_first_canvas(_mean_pixel(dataset, model))
     if settings.only_inference:
@@ -357,7 +362,7 @@ def learning_rate(settings: TrainConfig, step: int) -> float:
     return rate * min(1.0, (step + 1) / (settings.warmup_steps + 1))
 
 
-def start_from(model: SyncDraw, name: str, fresh_captions: bool = False) -> None:
+def start_from(model: SyncDraw, name: str, fresh_captions: bool = False, finds_categories: bool = False) -> None:
     """Copy a trained model's weights into another, where their layers have the same meaning.
 
     Captions come last in every layer's input, so that a layer which gains or loses them keeps what it has learned of
@@ -374,8 +379,14 @@ def start_from(model: SyncDraw, name: str, fresh_captions: bool = False) -> None
             raise UserError(
                 f"train.start_from: {name} has model.{field_name} {theirs}, this model {ours}; they must be equal"
             )
-    if fresh_captions or any(getattr(source.config, f) != getattr(model.config, f) for f in _CAPTION_LAYERS):
-        plain = SyncDraw(dataclasses.replace(source.config, captions="none", vocabulary=()))
+    fresh = fresh_captions or any(getattr(source.config, f) != getattr(model.config, f) for f in _CAPTION_LAYERS)
+    if model.config.categories and fresh and not finds_categories:
+        raise UserError(
+            f"model.categories is {model.config.categories}: they are clusters of what {name} encodes; say from which "
+            "drawing step on with train.cluster_from"
+        )
+    if fresh or (model.config.categories and finds_categories):
+        plain = SyncDraw(dataclasses.replace(source.config, captions="none", vocabulary=(), categories=0))
         _copy_overlap(source, plain)
         source = plain
     _copy_overlap(source, model)
@@ -388,11 +399,21 @@ def _starting_model(name: str) -> SyncDraw:
         raise UserError(f"train.start_from: {error}; a recipe that begins from a run needs that run first") from error
 
 
+def _cluster(model: SyncDraw, dataset: Dataset, settings: TrainConfig, progress: bool) -> None:
+    options: dict[str, Any] = {"from_step": settings.cluster_from, "seed": settings.seed, "progress": progress}
+    if not model.config.categories:
+        cluster_prior(model, dataset, **options)
+        return
+    assert settings.start_from is not None
+    right = find_categories(model, _starting_model(settings.start_from), dataset, **options)
+    print(f"{model.config.categories} categories; {right:.1%} of clips not shown are recognised", file=sys.stderr)
+
+
 # Where one of these differs, the parts of a layer's input or output do not lie where they lie in the other model.
 _SHARED_SIZES = (
     "frames", "channels", "attention", "content", "grid_size", "write_grid_size", "hidden_size", "latent_size"
 )  # fmt: skip
-_CAPTION_LAYERS = ("captions", "caption_size", "encoder", "encoder_version", "vocabulary")
+_CAPTION_LAYERS = ("captions", "caption_size", "encoder", "encoder_version", "vocabulary", "categories")
 
 
 def _size_of(config: SyncDrawConfig, name: str) -> Any:
