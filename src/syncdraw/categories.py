@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from syncdraw.captions import Caption, Words
+from syncdraw.priors import choose
 
 
 class Recogniser(nn.Module):
@@ -60,9 +61,7 @@ class CategoryVector(nn.Module):
 
     def draw(self, noise: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Categories of new videos, by their shares, from standard normal noise."""
-        uniform = torch.special.ndtr(noise)
-        passed = (self.log_shares.exp().cumsum(dim=0) < uniform[:, None]).sum(dim=1)
-        return passed.clamp(max=len(self.log_shares) - 1)  # where rounding leaves the sum below 1
+        return choose(self.log_shares, noise)
 
     def prepare(self, captions: Sequence[str] | Int[Tensor, " batch"] | None, batch: int) -> Words:
         """Of categories, where other conditioners take captions."""

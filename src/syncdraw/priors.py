@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
@@ -22,6 +22,13 @@ def normal(mean: Tensor, log_deviation: Tensor) -> Normal:
     # exp(+-10) is beyond any use; the limit keeps a diverging run from producing NaN.
     deviation = at_least_float32(log_deviation).clamp(-10, 10).exp()
     return Normal(at_least_float32(mean), deviation, validate_args=False)
+
+
+def choose(log_weights: Float[Tensor, "*batch choice"], noise: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    """One of several things for each of a batch, by their probabilities, from standard normal noise."""
+    uniform = torch.special.ndtr(noise)
+    passed = (log_weights.exp().cumsum(dim=-1) < uniform[:, None]).sum(dim=1)
+    return passed.clamp(max=log_weights.shape[-1] - 1)  # where rounding leaves the sum below 1
 
 
 class Mixture(NamedTuple):
@@ -63,9 +70,7 @@ class Mixture(NamedTuple):
         size = loc.shape[2]
         chosen = torch.zeros(len(noise), dtype=torch.long, device=noise.device)
         if self.log_weights.shape[1] > 1:
-            share = torch.special.ndtr(noise[:, size : size + 1])  # uniform
-            passed = (self.log_weights.exp().cumsum(dim=1) < share).sum(dim=1)
-            chosen = passed.clamp(max=self.log_weights.shape[1] - 1)  # where rounding leaves the sum below 1
+            chosen = choose(self.log_weights, noise[:, size])
         rows = torch.arange(len(noise), device=noise.device)
         return loc[rows, chosen] + scale[rows, chosen] * noise[:, :size]
 

@@ -214,7 +214,7 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     known: tuple[str, ...] = ()
     if saved:
         known = tuple(yaml.safe_load((out / CONFIG_FILE).read_text(encoding="utf-8"))["model"]["vocabulary"])
-    elif config.train.start_from is not None:
+    elif config.train.start_from is not None and config.model.captions != "none":
         known = _starting_model(config.train.start_from).config.vocabulary
     config = complete(config, dataset, known)
     if resume:
