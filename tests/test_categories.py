@@ -131,12 +131,28 @@ def test_categories_come_from_a_trained_model(tmp_path: Path) -> None:
     found = build(seed=2)
     pretrained.save(found, tmp_path / "found")
     model = build(seed=3)
-    start_from(model, str(tmp_path / "found"))
+    assert start_from(model, str(tmp_path / "found"), clusters=True)  # kept, also where there is a prior to cluster
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, found.state_dict()[name]), name
     plain = build(SOURCE, seed=4)
-    start_from(plain, str(tmp_path / "found"))
+    assert not start_from(plain, str(tmp_path / "found"))
     assert torch.equal(plain.encoder.weight_hh, found.encoder.weight_hh)
+
+
+def test_a_prior_beside_categories_that_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run finds them once; the next keeps them, and clusters for its prior."""
+    monkeypatch.setattr(clustering, "FIT_STEPS", 3)
+    found = build(replace(CONFIG, prior_components=1))
+    pretrained.save(found, tmp_path / "found")
+    settings = TrainConfig(
+        max_steps=1, batch_size=3, validation_clips=4, start_from=str(tmp_path / "found"), cluster_from=2
+    )
+    config = RunConfig(model=replace(CONFIG, prior_components=3), bouncing=DATA, train=settings)
+    model = pretrained.load(train(config, tmp_path / "run", progress=False))
+    for name, tensor in model.recogniser.state_dict().items():
+        assert torch.equal(tensor, found.recogniser.state_dict()[name]), name
+    assert torch.equal(model.conditioner.log_shares, found.conditioner.log_shares)
+    torch.testing.assert_close(model.prior.choice.bias.exp().sum().item(), 1.0, atol=0.05, rtol=0)  # clusters' shares
 
 
 def test_a_run_with_categories_resumes_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,19 @@ def test_the_prior_is_fitted_to_clusters(monkeypatch: pytest.MonkeyPatch) -> Non
     torch.testing.assert_close(got, shares, atol=0.03, rtol=0)
 
 
+def test_beside_categories_the_earlier_steps_are_clustered(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    monkeypatch.setattr(clustering, "FIT_STEPS", 3)
+    monkeypatch.setattr(clustering, "k_means", lambda *given: found.append(given[0]) or k_means(*given))
+    model = build(replace(CONFIG, layers=1, draw_steps=5, categories=3))
+    cluster_prior(model, BouncingMNIST(DATA), from_step=3, progress=False)
+    assert [points.shape for points in found] == [(200, 2 * 3)]  # the first two steps, of three numbers each
+    with pytest.raises(UserError, match=r"cluster_from is 1; for a mixture prior beside categories it must be 2"):
+        cluster_prior(model, BouncingMNIST(DATA), from_step=1, progress=False)
+    with pytest.raises(UserError, match=r"has these categories already, and model\.prior_components is 1"):
+        cluster_prior(build(replace(model.config, prior_components=1)), BouncingMNIST(DATA), from_step=3)
+
+
 def test_the_same_seed_gives_the_same_prior(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustering, "FIT_STEPS", 3)
     first, second, other = build(), build(), build()

@@ -5,6 +5,8 @@ The likelihood alone does not find them. The first latents of a clip say where i
 continuum; the later ones say what it is, which is one thing or another. Components that begin at random share out the
 former, and one Gaussian is left for the latter, which then draws what lies between two digits. So the latents of the
 later steps are clustered first, and each component is fitted to its cluster. Training goes on from there by the bound.
+Beside categories, which say what it is, components are fitted to clusters of the first latents: between motions along
+one axis or the other there lies what is neither, too.
 """
 
 from __future__ import annotations
@@ -34,22 +36,31 @@ def cluster_prior(model: SyncDraw, dataset: Dataset, *, from_step: int, seed: in
     Args:
         model: trained, with a network prior of several components.
         dataset: whose clips are encoded, the first 24,000 of them.
-        from_step: the latents of a layer's drawing steps from this one on, counted from 1, are clustered.
+        from_step: the latents of a layer's drawing steps from this one on, counted from 1, are clustered; where
+            categories already say what is drawn, those of the steps before it, which say where.
         seed: of the noise, and of where the clusters begin.
 
     Raises:
         UserError: the model has no mixture prior or fewer drawing steps, or there are fewer clips than components.
     """
     config = model.config
+    if config.prior_components == 1 and config.categories:
+        raise UserError(
+            "train.cluster_from has nothing to begin: train.start_from has these categories already, and "
+            "model.prior_components is 1"
+        )
     if config.prior_components == 1:
         raise UserError(
             "train.cluster_from needs a mixture prior or categories: set model.prior_components or model.categories "
             "to 2 or more"
         )
     _check_step(from_step, config)
+    if config.categories and from_step == 1:
+        raise UserError("train.cluster_from is 1; for a mixture prior beside categories it must be 2 or more")
     generator = torch.Generator().manual_seed(seed)
     latents = _encoded(model, dataset, generator, progress)
-    _fit(model, latents, _clusters(latents, config.prior_components, from_step, generator), generator, progress)
+    steps = slice(from_step - 1) if config.categories else slice(from_step - 1, None)
+    _fit(model, latents, _clusters(latents, config.prior_components, steps, generator), generator, progress)
 
 
 def find_categories(
@@ -69,7 +80,7 @@ def find_categories(
     _check_step(from_step, source.config)
     generator = torch.Generator().manual_seed(seed)
     latents = _encoded(source, dataset, generator, progress)
-    members = _clusters(latents, model.config.categories, from_step, generator)
+    members = _clusters(latents, model.config.categories, slice(from_step - 1, None), generator)
     recogniser, shown = model.recogniser.train().requires_grad_(True), len(members) * 4 // 5
     optimizer = torch.optim.Adam(recogniser.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FIT_STEPS)
@@ -103,9 +114,9 @@ def _check_step(from_step: int, config: SyncDrawConfig) -> None:
         raise UserError(f"train.cluster_from is {from_step}; it must be one of a layer's drawing steps, 1 to {steps}")
 
 
-def _clusters(latents: _Latents, count: int, from_step: int, generator: torch.Generator) -> Int[Tensor, " layer"]:
-    """Which cluster each layer of a clip falls into, by its latents of `from_step` and the later steps."""
-    means = latents.means[:, from_step - 1 :] / latents.deviations[:, from_step - 1 :].mean(dim=0)
+def _clusters(latents: _Latents, count: int, steps: slice, generator: torch.Generator) -> Int[Tensor, " layer"]:
+    """Which cluster each layer of a clip falls into, by its latents of some steps."""
+    means = latents.means[:, steps] / latents.deviations[:, steps].mean(dim=0)
     return k_means(means.flatten(1), count, generator)
 
 

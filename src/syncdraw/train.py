@@ -72,7 +72,8 @@ class TrainConfig:
         only_inference: with start_from, train what encodes a video (the reading windows, the encoder LSTM and Q) and
             leave what draws it as it is.
         cluster_from: with start_from, begin a mixture prior or categories from clusters of the latents of this drawing
-            step and the later ones; from where they say what is drawn and no longer where.
+            step and the later ones; from where they say what is drawn and no longer where. Categories that start_from
+            has already are kept, and a mixture prior beside them begins from the steps before this one.
         fresh_captions: with start_from, leave its caption layers behind and begin them anew.
         seed: of weights, order of clips, and noise.
         validation_clips: held-out clips measured at each validation; of MNIST's digits, as many samples are, too.
@@ -229,9 +230,9 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     set_seed(settings.seed)
     model = SyncDraw(config.model)
     if settings.start_from is not None and not saved:
-        start_from(model, settings.start_from, settings.fresh_captions, settings.cluster_from is not None)
+        kept = start_from(model, settings.start_from, settings.fresh_captions, settings.cluster_from is not None)
         if settings.cluster_from is not None:
-            _cluster(model, dataset, settings, progress)
+            _cluster(model, dataset, settings, kept, progress)
     else:
         model.set_first_canvas(_mean_pixel(dataset, model))
     if settings.only_inference:
@@ -362,12 +363,15 @@ def learning_rate(settings: TrainConfig, step: int) -> float:
     return rate * min(1.0, (step + 1) / (settings.warmup_steps + 1))
 
 
-def start_from(model: SyncDraw, name: str, fresh_captions: bool = False, finds_categories: bool = False) -> None:
+def start_from(model: SyncDraw, name: str, fresh_captions: bool = False, clusters: bool = False) -> bool:
     """Copy a trained model's weights into another, where their layers have the same meaning.
 
     Captions come last in every layer's input, so that a layer which gains or loses them keeps what it has learned of
     the rest. Words are compared by their text: caption layers are copied only where both models know the same words,
-    by the same encoder.
+    by the same encoder, and categories only where both models have as many; others have to be found by `clusters`.
+
+    Returns:
+        Whether caption layers or categories were copied.
 
     Raises:
         UserError: there is no such model, or it differs in a size that decides what the numbers in a layer stand for.
@@ -380,16 +384,17 @@ def start_from(model: SyncDraw, name: str, fresh_captions: bool = False, finds_c
                 f"train.start_from: {name} has model.{field_name} {theirs}, this model {ours}; they must be equal"
             )
     fresh = fresh_captions or any(getattr(source.config, f) != getattr(model.config, f) for f in _CAPTION_LAYERS)
-    if model.config.categories and fresh and not finds_categories:
+    if model.config.categories and fresh and not clusters:
         raise UserError(
             f"model.categories is {model.config.categories}: they are clusters of what {name} encodes; say from which "
             "drawing step on with train.cluster_from"
         )
-    if fresh or (model.config.categories and finds_categories):
+    if fresh:
         plain = SyncDraw(dataclasses.replace(source.config, captions="none", vocabulary=(), categories=0))
         _copy_overlap(source, plain)
         source = plain
     _copy_overlap(source, model)
+    return not fresh
 
 
 def _starting_model(name: str) -> SyncDraw:
@@ -399,9 +404,9 @@ def _starting_model(name: str) -> SyncDraw:
         raise UserError(f"train.start_from: {error}; a recipe that begins from a run needs that run first") from error
 
 
-def _cluster(model: SyncDraw, dataset: Dataset, settings: TrainConfig, progress: bool) -> None:
+def _cluster(model: SyncDraw, dataset: Dataset, settings: TrainConfig, kept: bool, progress: bool) -> None:
     options: dict[str, Any] = {"from_step": settings.cluster_from, "seed": settings.seed, "progress": progress}
-    if not model.config.categories:
+    if kept or not model.config.categories:
         cluster_prior(model, dataset, **options)
         return
     assert settings.start_from is not None
