@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, clustering, pretrained
+from syncdraw.captions import Caption
 from syncdraw.categories import CategoryVector, Recogniser
-from syncdraw.clustering import find_categories
+from syncdraw.clustering import find_categories, recognise_layers
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
+from syncdraw.model import State
 from syncdraw.train import RunConfig, TrainConfig, start_from, train
 
 SOURCE = SyncDrawConfig(
@@ -50,12 +52,36 @@ def test_what_a_category_costs() -> None:
     category = model.recogniser(videos).argmax(dim=1)
     cost = -torch.tensor([0.1, 0.2, 0.3, 0.4]).log()[category]
     drawing = model(videos, noise=noise)
-    torch.testing.assert_close(drawing.choice, cost)
-    divergences = torch.stack([step.divergence for step in drawing.steps])
-    torch.testing.assert_close(drawing.divergence, divergences.sum(dim=0) + cost)
-    torch.testing.assert_close(drawing.negative_elbo, drawing.reconstruction + divergences.sum(dim=0) + cost)
-    ratios = torch.stack([step.log_ratio for step in drawing.steps]).sum(dim=0)
-    torch.testing.assert_close(drawing.log_weight, ratios - cost - drawing.reconstruction)
+    alone = [step.prior.divergence_from(step.posterior, step.z) for step in drawing.steps]
+    torch.testing.assert_close(drawing.divergence_by_step[:, 0], alone[0] + cost)
+    torch.testing.assert_close(drawing.divergence, sum(alone) + cost)
+    torch.testing.assert_close(drawing.negative_elbo, drawing.reconstruction + sum(alone) + cost)
+    ratios = [step.prior.log_prob(step.z) - step.posterior.log_prob(step.z).sum(dim=1) for step in drawing.steps]
+    torch.testing.assert_close(drawing.log_weight, sum(ratios) - cost - drawing.reconstruction)
+
+
+def test_each_layer_has_a_category(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own, by what the layers below have left of the video, and each costs."""
+    model = with_shares(build(replace(CONFIG, layers=2, draw_steps=4)), 0.1, 0.2, 0.3, 0.4)
+    videos, noise = torch.rand(8, *CONFIG.shape), model.noise(8, seed=0)
+
+    def recognise(seen: torch.Tensor) -> torch.Tensor:
+        brightness = seen.double().flatten(1).sum(dim=1)
+        return torch.eye(4)[(7 * brightness).long() % 4]
+
+    monkeypatch.setattr(model.recogniser, "forward", recognise)
+    drawing = model(videos, noise=noise, return_canvases=True)
+    left = (videos - drawing.canvases[:, 1]).clamp(min=0)
+    found = [model.recogniser(seen).argmax(dim=1) for seen in (videos, left)]
+    assert not torch.equal(*found)
+    assert [isinstance(step.choice, float) for step in drawing.steps] == [False, True, False, True]
+    for step, categories in zip(drawing.steps[::2], found, strict=True):
+        torch.testing.assert_close(step.caption, model.conditioner.vectors(categories))
+        torch.testing.assert_close(step.choice, -model.conditioner.log_shares[categories])
+    drawn = model(None, noise=noise).steps
+    for t in (0, 1, 2, 3):
+        expected = model.conditioner.draw(noise[:, t // 2 * 2, -1])
+        torch.testing.assert_close(drawn[t].caption, model.conditioner.vectors(expected))
 
 
 def test_the_category_is_told_to_all_that_draws_and_encodes() -> None:
@@ -108,11 +134,31 @@ def test_categories_are_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(parameter.requires_grad for parameter in model.recogniser.parameters())
 
 
+def test_a_recogniser_learns_layers_from_what_the_model_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that draws one of two pictures a layer, and a recogniser that has seen neither."""
+    monkeypatch.setattr(clustering, "LAYER_STEPS", 60)
+    model = build(replace(CONFIG, categories=2, layers=2, draw_steps=4))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def draw(state: State, z: torch.Tensor, caption: Caption) -> tuple[State, None]:
+        canvas = torch.full((len(z), *CONFIG.shape), -6.0)
+        at = 0 if state.below is None else 16  # the second layer draws on the right
+        first = (caption.decoder == model.conditioner.vectors.weight[0]).all(dim=1)
+        canvas[first, ..., 8:16, at + 4 : at + 12] = 6.0  # a square
+        canvas[~first, ..., 4:28, at + 6 : at + 9] = 6.0  # a bar
+        return state._replace(canvas=canvas), None
+
+    monkeypatch.setattr(model, "draw", draw)
+    assert recognise_layers(model, progress=False) > 0.95  # a guess: 0.625
+    changed = {n.partition(".")[0] for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed == {"recogniser"}
+    assert not any(parameter.requires_grad for parameter in model.recogniser.parameters())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"categories": 1}, r"model\.categories is 1; it must be 0 for none, or 2 or more"),
-        ({"layers": 2}, r"model\.layers is 2; with model\.categories it must be 1"),
         ({"captions": "alignment"}, r"model\.captions is alignment; with model\.categories it must be none"),
     ],
 )
@@ -131,11 +177,11 @@ def test_categories_come_from_a_trained_model(tmp_path: Path) -> None:
     found = build(seed=2)
     pretrained.save(found, tmp_path / "found")
     model = build(seed=3)
-    assert start_from(model, str(tmp_path / "found"), clusters=True)  # kept, also where there is a prior to cluster
+    start_from(model, str(tmp_path / "found"), clusters=True)  # kept, also where there is a prior to cluster
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, found.state_dict()[name]), name
     plain = build(SOURCE, seed=4)
-    assert not start_from(plain, str(tmp_path / "found"))
+    start_from(plain, str(tmp_path / "found"))
     assert torch.equal(plain.encoder.weight_hh, found.encoder.weight_hh)
 
 
@@ -153,6 +199,27 @@ def test_a_prior_beside_categories_that_are_known(tmp_path: Path, monkeypatch: p
         assert torch.equal(tensor, found.recogniser.state_dict()[name]), name
     assert torch.equal(model.conditioner.log_shares, found.conditioner.log_shares)
     torch.testing.assert_close(model.prior.choice.bias.exp().sum().item(), 1.0, atol=0.05, rtol=0)  # clusters' shares
+
+
+def test_layers_take_over_the_categories_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And learn to tell them apart; they are not found among several."""
+    monkeypatch.setattr(clustering, "LAYER_STEPS", 10)
+    found = build()
+    pretrained.save(found, tmp_path / "found")
+    settings = TrainConfig(max_steps=1, batch_size=3, validation_clips=4, start_from=str(tmp_path / "found"))
+    layers = RunConfig(model=replace(CONFIG, layers=2, draw_steps=4), bouncing=replace(DATA, digits=2), train=settings)
+    model = pretrained.load(train(layers, tmp_path / "run", progress=False))
+    assert torch.equal(model.conditioner.log_shares, found.conditioner.log_shares)
+    assert not torch.equal(model.recogniser.category[0].weight, found.recogniser.category[0].weight)
+    again = replace(layers, train=replace(settings, start_from=str(tmp_path / "run")))  # already knows them
+    same = pretrained.load(train(again, tmp_path / "again", progress=False))
+    assert torch.equal(same.recogniser.category[0].weight, model.recogniser.category[0].weight)
+    pretrained.save(build(SOURCE), tmp_path / "source")
+    none = replace(layers, train=replace(settings, start_from=str(tmp_path / "source"), cluster_from=1))
+    with pytest.raises(
+        UserError, match=r"model\.layers is 2: a model of several layers has the categories of a model of one"
+    ):
+        train(none, tmp_path / "none", progress=False)
 
 
 def test_a_run_with_categories_resumes_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

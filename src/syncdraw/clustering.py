@@ -27,7 +27,7 @@ from syncdraw.errors import UserError
 from syncdraw.model import SyncDraw, SyncDrawConfig
 from syncdraw.priors import NetworkPrior
 
-CLIPS, FIT_STEPS, BATCH_SIZE = 24_000, 1_200, 256
+CLIPS, FIT_STEPS, LAYER_STEPS, BATCH_SIZE = 24_000, 1_200, 400, 256
 
 
 def cluster_prior(model: SyncDraw, dataset: Dataset, *, from_step: int, seed: int = 0, progress: bool = True) -> None:
@@ -75,8 +75,16 @@ def find_categories(
 
     Returns:
         The share of the last fifth of the clips, which the recogniser was not shown, that it puts into their cluster.
+
+    Raises:
+        UserError: a step that source does not have, or the model has several layers.
     """
     assert model.recogniser is not None
+    if model.config.layers > 1:
+        raise UserError(
+            f"model.layers is {model.config.layers}: a model of several layers has the categories of a model of one; "
+            "name such a model with train.start_from"
+        )
     _check_step(from_step, source.config)
     generator = torch.Generator().manual_seed(seed)
     latents = _encoded(source, dataset, generator, progress)
@@ -106,6 +114,61 @@ def find_categories(
     assert isinstance(model.conditioner, CategoryVector)
     model.conditioner.log_shares.copy_((counts / counts.sum()).log())
     return (found == members)[shown:].float().mean().item()
+
+
+def recognise_layers(model: SyncDraw, *, seed: int = 0, progress: bool = True) -> float:
+    """Teach a recogniser that knows things alone to find a layer's category where another lies on top of it.
+
+    Of what the model draws itself, what each layer shows is known; so it learns from its own samples, and no others.
+
+    Args:
+        model: of several layers, with the weights of a model of one that has these categories.
+        seed: of the samples.
+
+    Returns:
+        The share of layers that it finds in the last tenth of the samples, before it learns from them. Which of several
+        things a first layer drew it can't tell: any of them counts.
+    """
+    assert model.recogniser is not None
+    config, recogniser, device = model.config, model.recogniser.requires_grad_(True), model.first_canvas.device
+    generator = torch.Generator().manual_seed(seed)
+    still_there = torch.ones(config.layers, config.layers, device=device).triu().bool()
+    optimizer = torch.optim.Adam(recogniser.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, LAYER_STEPS)
+    model.eval()
+    right = []
+    for step in tqdm(range(LAYER_STEPS), desc="learning layers", unit="step", disable=not progress, leave=False):
+        left, categories = _drawn_layers(model, torch.randn(50, *config.noise_shape, generator=generator).to(device))
+        if step >= LAYER_STEPS * 9 // 10:
+            with torch.no_grad():
+                found = recogniser(left.flatten(0, 1)).argmax(dim=1).view_as(categories)
+            right.append(((found[:, :, None] == categories[:, None]) & still_there).any(dim=2).float().mean())
+        frame = int(torch.randint(config.frames, (1,), generator=generator))
+        loss = functional.cross_entropy(recogniser(left[:, :, frame : frame + 1].flatten(0, 1)), categories.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    recogniser.requires_grad_(False)
+    return torch.stack(right).mean().item()
+
+
+@torch.no_grad()
+def _drawn_layers(
+    model: SyncDraw, noise: Float[Tensor, "batch draw_step noise"]
+) -> tuple[Float[Tensor, "batch layer frame channel height width"], Int[Tensor, "batch layer"]]:
+    """Of new videos: what there is of each when a layer begins and those below it are taken away, and the categories of
+    the layers."""
+    assert isinstance(model.conditioner, CategoryVector)
+    categories, videos, state = [], [], model.start(len(noise))
+    steps = model.config.draw_steps // model.config.layers
+    for first in range(0, model.config.draw_steps, steps):
+        categories.append(model.conditioner.draw(noise[:, first, -1]))
+        state, _, _ = model.several_steps(state, [], noise[:, first : first + steps], first, None, 0.0, False)
+        videos.append(state.video)
+    whole = model.targets((255 * videos[-1]).round().to(torch.uint8))
+    left = [whole, *((whole - below).clamp(min=0) for below in videos[:-1])]
+    return torch.stack(left, dim=1), torch.stack(categories, dim=1)
 
 
 def _check_step(from_step: int, config: SyncDrawConfig) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional
@@ -67,7 +67,7 @@ class SyncDrawConfig:
         window_start: filters begin 1 pixel wide (papers), or smooth, half a stride wide (ours).
         prior: N(0, I) (v2), v1's caption prior, or a network of h_dec^{t-1} and the caption (ours).
         prior_components: of which the network prior is a mixture; the papers' priors have one.
-        categories: where there are no captions, a model of one layer chooses one of so many before it draws (ours).
+        categories: where there are no captions, a model chooses one of so many before it draws a layer (ours).
         captions: none, v1's word alignment, or v2's sentence vector.
         caption_size: width of the caption's representation, for encoders trained with the model, or of a category's.
         encoder: of the sentence route: recurrent (trained with the model), minilm, or skip-thoughts:FOLDER.
@@ -118,10 +118,8 @@ class SyncDrawConfig:
             raise UserError(f"model.prior is {self.prior}; with several model.prior_components it must be network")
         if self.categories < 0 or self.categories == 1:
             raise UserError(f"model.categories is {self.categories}; it must be 0 for none, or 2 or more")
-        if self.categories:
-            for name, only in (("captions", "none"), ("layers", 1)):
-                if getattr(self, name) != only:
-                    raise UserError(f"model.{name} is {getattr(self, name)}; with model.categories it must be {only}")
+        if self.categories and self.captions != "none":
+            raise UserError(f"model.captions is {self.captions}; with model.categories it must be none")
         if self.channels not in (1, 3):
             raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
         if self.content == "shared" and self.attention == "cuboid":
@@ -148,8 +146,9 @@ INFERENCE = ("read_parameters", "video_parameters", "encoder", "posterior", "lat
 
 
 class State(NamedTuple):
-    """What one drawing step hands to the next: C^t, (h, cell) of the two LSTMs, the weights of a mixture prior, and
-    what the layers before this one have drawn: its logits, and the probability of dark in each of its pixels."""
+    """What one drawing step hands to the next: C^t, (h, cell) of the two LSTMs, the weights of a mixture prior, what
+    the layers before this one have drawn (its logits, and the probability of dark in each of its pixels), and what
+    this layer is drawn from, its clause of the caption or its category."""
 
     canvas: Float[Tensor, "batch frame channel height width"]
     encoder: tuple[Tensor, Tensor]
@@ -157,6 +156,7 @@ class State(NamedTuple):
     log_weights: Float[Tensor, "batch component"]
     below: Float[Tensor, "batch frame channel height width"] | None = None
     dark_below: Float[Tensor, "batch frame channel height width"] | None = None
+    words: Words | None = None
 
     @property
     def logits(self) -> Float[Tensor, "batch frame channel height width"]:
@@ -177,7 +177,8 @@ class State(NamedTuple):
 class Step(NamedTuple):
     """What can be seen of one drawing step. Without videos there is no posterior: z comes from the prior.
 
-    `h_dec` and `caption` are those that the prior was made from, h_dec^{t-1} and s_t.
+    `h_dec` and `caption` are those that the prior was made from, h_dec^{t-1} and s_t. `choice` is what the choice of
+    the layer's category cost, -log P(category) in nats; 0 but for a layer's first step, and without categories.
     """
 
     z: Float[Tensor, "batch latent"]
@@ -188,21 +189,23 @@ class Step(NamedTuple):
     alignment: Tensor | None
     h_dec: Float[Tensor, "batch hidden"]
     caption: Float[Tensor, "batch caption"]
+    choice: Float[Tensor, " batch"] | float = 0.0
 
     @property
     def divergence(self) -> Float[Tensor, " batch"]:
         """KL(Q(Z^t) || P(Z^t)), nats. Exact for the papers' priors; eq 14's constant is wrong for more than one latent,
-        and v1's eq 16 is not a divergence. For a mixture it is an unbiased estimate, and may be negative."""
+        and v1's eq 16 is not a divergence. For a mixture it is an unbiased estimate, and may be negative. The choice of
+        a category, of which X leaves no doubt, is added to it."""
         if self.posterior is None:
             return self.z.new_zeros(len(self.z))
-        return self.prior.divergence_from(self.posterior, self.z)
+        return self.prior.divergence_from(self.posterior, self.z) + self.choice
 
     @property
     def log_ratio(self) -> Float[Tensor, " batch"]:
         """log P(z^t) - log Q(z^t), nats: what importance weighting needs in place of the divergence."""
         if self.posterior is None:
             return self.z.new_zeros(len(self.z))
-        return self.prior.log_prob(self.z) - self.posterior.log_prob(self.z).sum(dim=1)
+        return self.prior.log_prob(self.z) - self.choice - self.posterior.log_prob(self.z).sum(dim=1)
 
 
 @dataclass(frozen=True)
@@ -212,11 +215,9 @@ class Drawing:
     Attributes:
         logits: C^T `[batch, frame, channel, height, width]`; `logits.sigmoid()` is the video.
         reconstruction: L_X, nats, `[batch]`; zero where nothing was to be reconstructed.
-        divergence_by_step: KL(Q(Z^t) || P(Z^t)), nats, `[batch, draw_step]`; its sum over steps is L_Z. The first holds
-            what the choice of a category cost, too.
+        divergence_by_step: KL(Q(Z^t) || P(Z^t)), nats, `[batch, draw_step]`; its sum over steps is L_Z.
         canvases: sigma(C^1) to sigma(C^T) `[batch, draw_step, frame, channel, height, width]`, when asked for.
         steps: the windows, alignments and latents of every drawing step.
-        choice: -log P(category), nats, `[batch]`; 0 without categories.
     """
 
     logits: Tensor
@@ -224,7 +225,6 @@ class Drawing:
     divergence_by_step: Tensor
     canvases: Tensor | None
     steps: list[Step]
-    choice: Tensor | float = 0.0
 
     @property
     def divergence(self) -> Tensor:
@@ -239,7 +239,7 @@ class Drawing:
     @property
     def log_weight(self) -> Tensor:
         """log P(X, Z) - log Q(Z | X) of the latents that were drawn, nats, `[batch]` (Burda et al. 2016, eq 7)."""
-        return torch.stack([step.log_ratio for step in self.steps]).sum(dim=0) - self.choice - self.reconstruction
+        return torch.stack([step.log_ratio for step in self.steps]).sum(dim=0) - self.reconstruction
 
     @property
     def videos(self) -> Tensor:
@@ -345,16 +345,38 @@ class SyncDraw(nn.Module):
         zeros = canvas.new_zeros(batch, self.config.hidden_size)
         return State(canvas, (zeros, zeros), (zeros, zeros), at_least_float32(canvas).new_zeros(batch, 1))
 
-    def start_layer(self, state: State, layer: int, words: Words) -> State:
-        """The state before the first step of a layer: what is drawn stays below it, all else begins anew."""
+    def start_layer(
+        self, state: State, layer: int, captions: list[Words], noise: Tensor, videos: Tensor | None
+    ) -> tuple[State, Tensor | float]:
+        """The state before the first step of a layer: what is drawn stays below it, all else begins anew. And what the
+        choice of the layer's category costs, -log P(category), nats."""
         if layer > 0:
             h_enc, c_enc = self.later_starts[layer - 1][:, None].expand(-1, len(state.canvas), -1)
             below = state.logits
             state = self.start(len(state.canvas))._replace(
                 encoder=(h_enc, c_enc), below=below, dark_below=(-below).sigmoid()
             )
+        choice: Tensor | float = 0.0
+        if isinstance(self.conditioner, CategoryVector):
+            category = self.choose_category(state, noise, videos)
+            words = self.conditioner.prepare(category, len(category))
+            choice = -self.conditioner.log_shares[category]
+        else:
+            words = captions[layer]
         caption = self.conditioner.attend(words, state.decoder[0])
-        return state._replace(log_weights=self.prior.log_weights(state.decoder[0], caption.decoder))
+        log_weights = self.prior.log_weights(state.decoder[0], caption.decoder)
+        return state._replace(words=words, log_weights=log_weights), choice
+
+    @torch.no_grad()
+    def choose_category(self, state: State, noise: Tensor, videos: Tensor | None) -> Int[Tensor, " batch"]:
+        """What the next layer of each video is of, by what the layers below have left of it; or will be of."""
+        assert self.recogniser is not None
+        assert isinstance(self.conditioner, CategoryVector)
+        if videos is None:
+            return self.conditioner.draw(noise[:, -1])
+        left = videos if state.dark_below is None else (videos - (1 - state.dark_below)).clamp(min=0)
+        found: Tensor = self.recogniser(left).argmax(dim=1)
+        return found
 
     def encode(
         self, state: State, caption: Caption, videos: Tensor, video_parameters: Tensor | float
@@ -377,10 +399,11 @@ class SyncDraw(nn.Module):
         return state._replace(canvas=canvas, decoder=decoder), window
 
     def step(
-        self, state: State, words: Words, noise: Tensor, videos: Tensor | None, video_parameters: Tensor | float
+        self, state: State, noise: Tensor, videos: Tensor | None, video_parameters: Tensor | float
     ) -> tuple[State, Step]:
         """One of T steps. With videos z^t comes from Q, without from P; all else is the same."""
-        h_dec, _ = state.decoder
+        words, (h_dec, _) = state.words, state.decoder
+        assert words is not None
         caption = self.conditioner.attend(words, h_dec)
         prior = Mixture(state.log_weights, self.prior(h_dec, caption.decoder))
         posterior, read_window = None, None
@@ -397,7 +420,7 @@ class SyncDraw(nn.Module):
     def several_steps(
         self,
         state: State,
-        words: list[Words],
+        captions: list[Words],
         noise: Float[Tensor, "batch some_steps noise"],
         first: int,
         videos: Tensor | None,
@@ -408,10 +431,11 @@ class SyncDraw(nn.Module):
         steps, canvases = [], []
         for t, noise_t in enumerate(noise.unbind(dim=1), start=first):
             layer, into_layer = divmod(t, self.config.draw_steps // self.config.layers)
+            choice: Tensor | float = 0.0
             if into_layer == 0:
-                state = self.start_layer(state, layer, words[layer])
-            state, step = self.step(state, words[layer], noise_t, videos, video_parameters)
-            steps.append(step)
+                state, choice = self.start_layer(state, layer, captions, noise_t, videos)
+            state, step = self.step(state, noise_t, videos, video_parameters)
+            steps.append(step._replace(choice=choice))
             if return_canvases:
                 canvases.append(state.video)
         return state, steps, canvases
@@ -447,11 +471,9 @@ class SyncDraw(nn.Module):
         if noise is None:
             size = (batch, *self.config.noise_shape)
             noise = torch.randn(size, generator=generator, device=self.first_canvas.device)
-        choice: Tensor | float = 0.0
+        words: list[Words] = []
         if self.recogniser is None:
             words = by_layer(self.conditioner, captions, batch, self.config.layers)
-        else:
-            words, choice = self.choose_category(videos, noise)
         video_parameters: Tensor | float = 0.0
         if self.video_parameters is not None and videos is not None:
             video_parameters = self.video_parameters(videos.flatten(1))
@@ -481,27 +503,13 @@ class SyncDraw(nn.Module):
         if videos is not None:
             pixelwise = functional.binary_cross_entropy_with_logits(logits, videos, reduction="none")
             reconstruction = pixelwise.flatten(1).sum(dim=1)
-        divergence_by_step = torch.stack([step.divergence for step in steps], dim=1)
-        if videos is not None and self.recogniser is not None:
-            divergence_by_step[:, 0] += choice
         return Drawing(
             logits=logits,
             reconstruction=reconstruction,
-            divergence_by_step=divergence_by_step,
+            divergence_by_step=torch.stack([step.divergence for step in steps], dim=1),
             canvases=torch.stack(canvases, dim=1) if return_canvases else None,
             steps=steps,
-            choice=choice,
         )
-
-    def choose_category(self, videos: Tensor | None, noise: Tensor) -> tuple[list[Words], Tensor]:
-        """The category that each video is of, or that a new one will be of, as a caption; and -log P of it, nats."""
-        assert self.recogniser is not None
-        assert isinstance(self.conditioner, CategoryVector)
-        if videos is None:
-            category = self.conditioner.draw(noise[:, 0, -1])
-        else:
-            category = self.recogniser(videos).argmax(dim=1)
-        return [self.conditioner.prepare(category, len(category))], -self.conditioner.log_shares[category]
 
     def noise(self, count: int, seed: int) -> Float[Tensor, "count draw_step noise"]:
         """The noise of videos 0..count under this seed: the same on every device, and for any count."""

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from syncdraw import evaluate, media, pretrained
-from syncdraw.clustering import cluster_prior, find_categories
+from syncdraw.clustering import cluster_prior, find_categories, recognise_layers
 from syncdraw.datasets import open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Clips, Dataset, shuffled
@@ -230,9 +230,8 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     set_seed(settings.seed)
     model = SyncDraw(config.model)
     if settings.start_from is not None and not saved:
-        kept = start_from(model, settings.start_from, settings.fresh_captions, settings.cluster_from is not None)
-        if settings.cluster_from is not None:
-            _cluster(model, dataset, settings, kept, progress)
+        source = start_from(model, settings.start_from, settings.fresh_captions, settings.cluster_from is not None)
+        _find_clusters(model, source, dataset, settings, progress)
     else:
         model.set_first_canvas(_mean_pixel(dataset, model))
     if settings.only_inference:
@@ -363,7 +362,7 @@ def learning_rate(settings: TrainConfig, step: int) -> float:
     return rate * min(1.0, (step + 1) / (settings.warmup_steps + 1))
 
 
-def start_from(model: SyncDraw, name: str, fresh_captions: bool = False, clusters: bool = False) -> bool:
+def start_from(model: SyncDraw, name: str, fresh_captions: bool = False, clusters: bool = False) -> SyncDraw:
     """Copy a trained model's weights into another, where their layers have the same meaning.
 
     Captions come last in every layer's input, so that a layer which gains or loses them keeps what it has learned of
@@ -371,19 +370,19 @@ def start_from(model: SyncDraw, name: str, fresh_captions: bool = False, cluster
     by the same encoder, and categories only where both models have as many; others have to be found by `clusters`.
 
     Returns:
-        Whether caption layers or categories were copied.
+        The trained model.
 
     Raises:
         UserError: there is no such model, or it differs in a size that decides what the numbers in a layer stand for.
     """
-    source = _starting_model(name)
+    trained = source = _starting_model(name)
     for field_name in _SHARED_SIZES:
         theirs, ours = _size_of(source.config, field_name), _size_of(model.config, field_name)
         if theirs != ours:
             raise UserError(
                 f"train.start_from: {name} has model.{field_name} {theirs}, this model {ours}; they must be equal"
             )
-    fresh = fresh_captions or any(getattr(source.config, f) != getattr(model.config, f) for f in _CAPTION_LAYERS)
+    fresh = fresh_captions or not _same_captions(source.config, model.config)
     if model.config.categories and fresh and not clusters:
         raise UserError(
             f"model.categories is {model.config.categories}: they are clusters of what {name} encodes; say from which "
@@ -394,7 +393,7 @@ def start_from(model: SyncDraw, name: str, fresh_captions: bool = False, cluster
         _copy_overlap(source, plain)
         source = plain
     _copy_overlap(source, model)
-    return not fresh
+    return trained
 
 
 def _starting_model(name: str) -> SyncDraw:
@@ -404,14 +403,24 @@ def _starting_model(name: str) -> SyncDraw:
         raise UserError(f"train.start_from: {error}; a recipe that begins from a run needs that run first") from error
 
 
-def _cluster(model: SyncDraw, dataset: Dataset, settings: TrainConfig, kept: bool, progress: bool) -> None:
-    options: dict[str, Any] = {"from_step": settings.cluster_from, "seed": settings.seed, "progress": progress}
-    if kept or not model.config.categories:
-        cluster_prior(model, dataset, **options)
+def _same_captions(source: SyncDrawConfig, target: SyncDrawConfig) -> bool:
+    return all(getattr(source, name) == getattr(target, name) for name in _CAPTION_LAYERS)
+
+
+def _find_clusters(model: SyncDraw, source: SyncDraw, dataset: Dataset, settings: TrainConfig, progress: bool) -> None:
+    """What a model that began from another needs to know before it is trained: categories, and a prior's components."""
+    categories, from_step = model.config.categories, settings.cluster_from
+    kept = categories and not settings.fresh_captions and _same_captions(source.config, model.config)
+    if kept and model.config.layers > source.config.layers:
+        right = recognise_layers(model, seed=settings.seed, progress=progress)
+        print(f"{categories} categories; {right:.1%} of its own layers are recognised", file=sys.stderr)
+    if from_step is None:
         return
-    assert settings.start_from is not None
-    right = find_categories(model, _starting_model(settings.start_from), dataset, **options)
-    print(f"{model.config.categories} categories; {right:.1%} of clips not shown are recognised", file=sys.stderr)
+    if kept or not categories:
+        cluster_prior(model, dataset, from_step=from_step, seed=settings.seed, progress=progress)
+        return
+    right = find_categories(model, source, dataset, from_step=from_step, seed=settings.seed, progress=progress)
+    print(f"{categories} categories; {right:.1%} of clips not shown are recognised", file=sys.stderr)
 
 
 # Where one of these differs, the parts of a layer's input or output do not lie where they lie in the other model.
