@@ -116,7 +116,8 @@ OPTIONS = {
     "train": "recipe --out --resume --config --data --model.frames --bouncing.digits --train.max_steps --train.ema "
     "--train.start_from",
     "train judge": "--folder --steps --batch_size --seed",
-    "evaluate": "model --data --split --clips --seed --captions --distances --samples --i3d --importance_samples "
+    "evaluate": "model --data --split --clips --seed --captions --distances --samples --i3d --refine_steps "
+    "--importance_samples "
     "--json_file",
     "prepare": "folder kth ucf101 tgif vgan",
     "prepare folder": "source -o --destination --config.frames --check --workers",
@@ -518,8 +519,15 @@ def test_evaluate(ok: Any, folder: Path) -> None:
         assert f"{values[protocol]['negative_elbo']:.1f}" in shown
     assert "wrote numbers.json" in shown
     assert "importance" not in shown
+    assert "refined" not in shown
     tighter = ok("evaluate", "mnist1", "--clips", "3", "--importance_samples", "4")
     assert "importance-weighted bound, binary, 4 samples for each clip: " in tighter
+    refined = ok("evaluate", "mnist1", "--clips", "2", "--refine_steps", "4", "--json_file", "refined.json")
+    values = json.loads((folder / "refined.json").read_text())
+    protocol, bound = values["trained_for"], values["refined"]["negative_elbo"]
+    assert bound < values[protocol]["negative_elbo"]
+    expected = f"with Q refined for each clip by 4 gradient steps, {protocol}: -ELBO {bound:.1f} +- "
+    assert expected in refined
 
 
 @pytest.mark.parametrize(

@@ -660,6 +660,8 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["--distances", "--captions"], "--captions and --distances are two measurements"),
         (["--captions", "--importance_samples=2"], "--importance_samples is for bounds"),
         (["--distances", "--importance_samples=2"], "--importance_samples is for bounds"),
+        (["--captions", "--refine_steps=2"], "--refine_steps is for bounds"),
+        (["--refine_steps=-1"], "--refine_steps is -1; it must be 1 or more, or 0 for none"),
         (["--importance_samples=-5"], "--importance_samples is -5; it must be 1 or more, or 0 for none"),
         (["--i3d", "a.pt"], "--i3d is for --distances"),
         (["--temperature=0.5"], "--temperature is for samples; give --captions or --distances with it"),

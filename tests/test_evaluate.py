@@ -24,6 +24,7 @@ from syncdraw.datasets.prepared import ClipConfig, PreparedClips
 from syncdraw.datasets.video_folder import prepare_folder
 from syncdraw.model import Drawing, Step
 from syncdraw.priors import Mixture
+from syncdraw.refinement import refine
 
 TINY = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
 BOUNCING = BouncingMNISTConfig(frames=3, height=32, width=32, clips=20)
@@ -130,9 +131,14 @@ class LinearGaussian:
 
     def eval(self) -> None: ...
 
-    def __call__(self, videos: torch.Tensor, captions: None, *, noise: torch.Tensor) -> Drawing:
+    def __call__(
+        self, videos: torch.Tensor, captions: None, *, noise: torch.Tensor, corrections: torch.Tensor | None = None
+    ) -> Drawing:
         x, spread = videos.flatten(1), self.a**2 + self.s**2
         posterior = Normal(self.a * x / spread + 0.1, 1.3 * self.s / math.sqrt(spread))
+        if corrections is not None:
+            shift, log_factor = corrections.unbind(dim=2)
+            posterior = Normal(posterior.loc + posterior.scale * shift, posterior.scale * log_factor.exp())
         z = posterior.loc + posterior.scale * noise[:, 0]
         prior = Normal(torch.zeros_like(z)[:, None], torch.ones_like(z)[:, None])
         step = Step(z, Mixture(torch.zeros_like(z), prior), posterior, None, None, None, z, z)  # type: ignore[arg-type]
@@ -164,6 +170,24 @@ def test_bounds_of_a_linear_gaussian_model_close_in_on_its_exact_likelihood() ->
     assert many.negative_elbo == pytest.approx(exact + gap, abs=2e-3)
     assert 500 < many.effective_samples < 1000
     assert one.effective_samples == pytest.approx(1)
+
+
+def test_refining_finds_the_true_posterior_where_it_is_a_gaussian() -> None:
+    model = LinearGaussian()
+    x = torch.tensor([0.0, 1.0]).repeat(50)
+    deviation = model.s / math.hypot(model.a, model.s)
+    true = Normal(model.a * x / (model.a**2 + model.s**2), deviation)
+    videos = x.view(-1, 1, 1, 1, 1)
+    generators = [torch.Generator().manual_seed(seed) for seed in range(100)]
+    corrections = refine(model, videos, None, steps=200, generators=generators)  # type: ignore[arg-type]
+    shift, log_factor = corrections[:, 0].unbind(dim=1)
+    first = Normal(true.loc + 0.1, 1.3 * true.scale)
+    found = Normal(first.loc + first.scale * shift, first.scale * log_factor.exp())
+    assert kl_divergence(found, true).mean() < 0.25 * kl_divergence(first, true).mean()
+    data = Fixed(np.array([0, 255] * 500, np.uint8).reshape(-1, 1, 1, 1, 1))
+    plain, refined = (evaluate.bound(model, data, refine_steps=steps) for steps in (0, 30))  # type: ignore[arg-type]
+    assert refined.negative_elbo < plain.negative_elbo
+    assert (plain.refine_steps, refined.refine_steps) == (0, 30)
 
 
 def test_bounds_of_the_model_itself_against_an_integral_over_its_latent() -> None:

@@ -164,7 +164,7 @@ def _drawn_layers(
     steps = model.config.draw_steps // model.config.layers
     for first in range(0, model.config.draw_steps, steps):
         categories.append(model.conditioner.draw(noise[:, first, -1]))
-        state, _, _ = model.several_steps(state, [], noise[:, first : first + steps], first, None, 0.0, False)
+        state, _, _ = model.several_steps(state, [], noise[:, first : first + steps], first, None, 0.0, None, False)
         videos.append(state.video)
     whole = model.targets((255 * videos[-1]).round().to(torch.uint8))
     left = [whole, *((whole - below).clamp(min=0) for below in videos[:-1])]

@@ -399,7 +399,12 @@ class SyncDraw(nn.Module):
         return state._replace(canvas=canvas, decoder=decoder), window
 
     def step(
-        self, state: State, noise: Tensor, videos: Tensor | None, video_parameters: Tensor | float
+        self,
+        state: State,
+        noise: Tensor,
+        videos: Tensor | None,
+        video_parameters: Tensor | float,
+        correction: Tensor | None,
     ) -> tuple[State, Step]:
         """One of T steps. With videos z^t comes from Q, without from P; all else is the same."""
         words, (h_dec, _) = state.words, state.decoder
@@ -411,6 +416,9 @@ class SyncDraw(nn.Module):
             z = prior.draw(noise)
         else:
             posterior, read_window, encoder = self.encode(state, caption, videos, video_parameters)
+            if correction is not None:
+                shift, log_factor = correction.chunk(2, dim=1)
+                posterior = normal(posterior.loc + posterior.scale * shift, posterior.scale.log() + log_factor)
             state = state._replace(encoder=encoder)
             z = posterior.loc + posterior.scale * noise[:, : self.config.latent_size]
         state, write_window = self.draw(state._replace(log_weights=prior.given(z)), z, caption)
@@ -425,6 +433,7 @@ class SyncDraw(nn.Module):
         first: int,
         videos: Tensor | None,
         video_parameters: Tensor | float,
+        corrections: Tensor | None,
         return_canvases: bool,
     ) -> tuple[State, list[Step], list[Tensor]]:
         """Steps `first`, `first` + 1, ...: the state after them, what can be seen of each, and the video after each."""
@@ -434,7 +443,8 @@ class SyncDraw(nn.Module):
             choice: Tensor | float = 0.0
             if into_layer == 0:
                 state, choice = self.start_layer(state, layer, captions, noise_t, videos)
-            state, step = self.step(state, noise_t, videos, video_parameters)
+            correction = None if corrections is None else corrections[:, t]
+            state, step = self.step(state, noise_t, videos, video_parameters, correction)
             steps.append(step._replace(choice=choice))
             if return_canvases:
                 canvases.append(state.video)
@@ -447,6 +457,7 @@ class SyncDraw(nn.Module):
         *,
         noise: Float[Tensor, "batch draw_step noise"] | None = None,
         generator: torch.Generator | None = None,
+        corrections: Float[Tensor, "batch draw_step two_latents"] | None = None,
         return_canvases: bool = False,
         checkpointing: bool = False,
     ) -> Drawing:
@@ -457,6 +468,8 @@ class SyncDraw(nn.Module):
             captions: one for each video, for a model with captions.
             noise: standard normal, from which z^1..z^T are made, `[batch, *config.noise_shape]`; drawn from `generator`
                 when absent.
+            corrections: to Q of each video and step, from `refinement.refine`: of its mean, in its deviations, then of
+                the logarithm of its deviation.
             return_canvases: keep the canvas after each drawing step.
             checkpointing: keep the state at every sqrt(T)-th step and compute the others again in the backward pass:
                 less memory for more time; docs/data.md says how much.
@@ -489,6 +502,7 @@ class SyncDraw(nn.Module):
                 first,
                 videos,
                 video_parameters,
+                corrections,
                 return_canvases,
             )
             if checkpointing:
