@@ -248,7 +248,7 @@ def training_curves(metrics: Sequence[Mapping[str, float]], *, videos_per_step: 
         for title, name in (
             ("samples: readable share", "readable_share"),
             ("samples: caption match", "caption_match"),
-            ("samples: Frechet distance, judge's features", "frechet_distance"),
+            ("samples: Frechet distance", "frechet_distance"),
         )
         if any(name in line for line in metrics)
     }
@@ -262,6 +262,7 @@ def training_curves(metrics: Sequence[Mapping[str, float]], *, videos_per_step: 
                 panel.plot(seen, values, label=label, color=colours[label], marker="o" if len(curve) < 20 else None)
     for panel, values in zip(panels[3:], judged.values(), strict=True):
         panel.plot(values[:, 0] * videos_per_step, values[:, 1], color=colours["validation"], marker="o")
+        panel.axhline(0, linewidth=0)  # so that the margin above is one of the whole range
         panel.set_ylim(bottom=0)
     for panel, title in zip(panels, ("L_X", "L_Z", "L_X + L_Z", *judged), strict=True):
         panel.set(title=title, xlabel="videos seen" if videos_per_step > 1 else "training step")
