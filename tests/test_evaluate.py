@@ -17,6 +17,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from making_clips import textures, write_clip
+from making_models import randomised
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, evaluate
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig, caption
 from syncdraw.datasets.clips import Clips
@@ -30,16 +31,6 @@ TINY = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, 
 BOUNCING = BouncingMNISTConfig(frames=3, height=32, width=32, clips=20)
 CARD = {"data": "bouncing_mnist", "bouncing": dataclasses.asdict(BOUNCING)}
 WORDS = (*"0123456789", "and", "digit", "down", "is", "left", "moving", "right", "up")
-
-
-def made(config: SyncDrawConfig = TINY) -> SyncDraw:
-    """A model with random weights, also where they begin at zero: its posterior is not its prior."""
-    torch.manual_seed(2)
-    model = SyncDraw(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return model
 
 
 @pytest.fixture
@@ -70,7 +61,7 @@ class Fixed:
 @pytest.mark.parametrize("protocol", ["binary", "grey"])
 def test_bound_is_the_sum_written_out(protocol: Any, clips: BouncingMNIST) -> None:
     """Cross-entropy by its formula in float64, the divergence by sampling log q - log p at the z that was drawn."""
-    model = made()
+    model = randomised(TINY)
     result = evaluate.bound(model, clips, protocol=protocol, clips=7, seed=5)
     pixels = clips.take(np.arange(7)).videos
     x = (pixels > 127).astype(float) if protocol == "binary" else pixels / 255
@@ -105,7 +96,7 @@ def test_bound_of_a_model_that_predicts_a_half() -> None:
 
 
 def test_bound_is_deterministic_and_leaves_no_trace(clips: BouncingMNIST) -> None:
-    model = made().train()
+    model = randomised(TINY).train()
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = evaluate.bound(model, clips, clips=5)
@@ -193,7 +184,7 @@ def test_refining_finds_the_true_posterior_where_it_is_a_gaussian() -> None:
 def test_bounds_of_the_model_itself_against_an_integral_over_its_latent() -> None:
     """One drawing step and one latent: log P(X) by the trapezoidal rule over z."""
     torch.manual_seed(3)
-    model = made(dataclasses.replace(TINY, draw_steps=1, latent_size=1, prior="network"))
+    model = randomised(dataclasses.replace(TINY, draw_steps=1, latent_size=1, prior="network"))
     with torch.no_grad():
         model.decoder.weight_ih *= 8  # so that the latent matters
     data = BouncingMNIST(BOUNCING, "test")
@@ -215,7 +206,7 @@ def test_bounds_of_the_model_itself_against_an_integral_over_its_latent() -> Non
 
 
 def test_importance_bound_does_not_depend_on_what_is_drawn_at_once(clips: BouncingMNIST) -> None:
-    model = made(dataclasses.replace(TINY, captions="alignment", caption_size=4, vocabulary=WORDS))
+    model = randomised(dataclasses.replace(TINY, captions="alignment", caption_size=4, vocabulary=WORDS))
     sizes = []
     model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     first = evaluate.importance_bound(model, clips, samples=7, clips=5, batch_size=3)
@@ -227,20 +218,20 @@ def test_importance_bound_does_not_depend_on_what_is_drawn_at_once(clips: Bounci
 
 def test_no_importance_samples(clips: BouncingMNIST) -> None:
     with pytest.raises(UserError, match=r"importance samples is 0; it must be 1 or more"):
-        evaluate.importance_bound(made(), clips, samples=0, clips=2)
+        evaluate.importance_bound(randomised(TINY), clips, samples=0, clips=2)
 
 
 def test_word_dropout_is_off(clips: BouncingMNIST) -> None:
     config = dataclasses.replace(TINY, captions="alignment", caption_size=4, vocabulary=WORDS, word_dropout=0.9)
-    model = made(config).train()
-    expected = evaluate.bound(made(dataclasses.replace(config, word_dropout=0.0)), clips, clips=6)
+    model = randomised(config).train()
+    expected = evaluate.bound(randomised(dataclasses.replace(config, word_dropout=0.0)), clips, clips=6)
     assert evaluate.bound(model, clips, clips=6) == expected
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 100])
 def test_batch_size_does_not_change_the_bound(batch_size: int, clips: BouncingMNIST) -> None:
     """Nor does the number of clips change what the first ones are measured with."""
-    model = made(dataclasses.replace(TINY, latent_size=5, draw_steps=3))  # 15 numbers a clip: no block of torch's
+    model = randomised(dataclasses.replace(TINY, latent_size=5, draw_steps=3))  # 15 numbers a clip: no block of torch's
     expected = evaluate.bound(model, clips, clips=11, batch_size=11)
     result = evaluate.bound(model, clips, clips=11, batch_size=batch_size)
     for field in ("reconstruction", "divergence", "negative_elbo", "entropy_floor"):
@@ -250,20 +241,20 @@ def test_batch_size_does_not_change_the_bound(batch_size: int, clips: BouncingMN
 
 def test_protocol_is_the_models_own_unless_given(clips: BouncingMNIST) -> None:
     for protocol in ("binary", "grey"):
-        model = made(dataclasses.replace(TINY, protocol=protocol))
+        model = randomised(dataclasses.replace(TINY, protocol=protocol))
         assert evaluate.bound(model, clips, clips=2) == evaluate.bound(model, clips, clips=2, protocol=protocol)
 
 
 def test_number_of_clips(clips: BouncingMNIST) -> None:
     assert evaluate.clip_count(clips, None) == evaluate.clip_count(clips, 10**9) == len(clips) == 10_000
     endless = BouncingMNIST(dataclasses.replace(BOUNCING, clips=0), "train")
-    assert evaluate.bound(made(), endless, clips=2).clips == 2
-    assert math.isnan(evaluate.bound(made(), endless, clips=1).standard_error)
+    assert evaluate.bound(randomised(TINY), endless, clips=2).clips == 2
+    assert math.isnan(evaluate.bound(randomised(TINY), endless, clips=1).standard_error)
     with pytest.raises(UserError, match="endless"):
-        evaluate.bound(made(), endless)
+        evaluate.bound(randomised(TINY), endless)
     for wrong in (0, -1):
         with pytest.raises(UserError, match=f"clips is {wrong}; it must be 1 or more"):
-            evaluate.bound(made(), clips, clips=wrong)
+            evaluate.bound(randomised(TINY), clips, clips=wrong)
 
 
 # --- Floors and anchors ----------------------------------------------------------------------------------------------
@@ -287,7 +278,7 @@ def test_entropy_is_what_no_prediction_undercuts() -> None:
 
 
 def test_floor_of_a_bound(clips: BouncingMNIST) -> None:
-    model = made()
+    model = randomised(TINY)
     binary, grey = (evaluate.bound(model, clips, protocol=p, clips=4) for p in ("binary", "grey"))
     assert binary.entropy_floor == 0
     assert binary.excess == binary.reconstruction
@@ -322,7 +313,7 @@ def test_mean_pixel_beats_a_half_on_digits() -> None:
 
 
 def test_bound_report(clips: BouncingMNIST) -> None:
-    model = made()
+    model = randomised(TINY)
     report = evaluate.bound_report(model, CARD, data=None, split="test", clips=3, seed=4)
     for protocol in ("binary", "grey"):
         result = evaluate.bound(model, clips, protocol=protocol, clips=3, seed=4)
@@ -342,16 +333,16 @@ def test_report_of_other_data(tmp_path: Path) -> None:
         write_clip(tmp_path / "clips" / f"{number}.gif", textures(6, number))
     shape = ClipConfig(frames=3, height=32, width=32, test_share=0.4)
     prepare_folder(tmp_path / "clips", tmp_path / "data", shape, progress=False)
-    report = evaluate.bound_report(made(), {}, data=str(tmp_path / "data"), split="test", clips=None, seed=0)
+    report = evaluate.bound_report(randomised(TINY), {}, data=str(tmp_path / "data"), split="test", clips=None, seed=0)
     assert report.values["clips"] == len(PreparedClips(tmp_path / "data", "test"))
     with pytest.raises(UserError, match="name it with --data"):
-        evaluate.bound_report(made(), {}, data=None, split="test", clips=None, seed=0)
-    wide = made(dataclasses.replace(TINY, width=40))
+        evaluate.bound_report(randomised(TINY), {}, data=None, split="test", clips=None, seed=0)
+    wide = randomised(dataclasses.replace(TINY, width=40))
     with pytest.raises(UserError, match="got videos of shape"):
         evaluate.bound_report(wide, {}, data=str(tmp_path / "data"), split="test", clips=None, seed=0)
     config = dataclasses.replace(TINY, captions="alignment", caption_size=4, vocabulary=WORDS)
     with pytest.raises(UserError, match="draws from captions"):
-        evaluate.bound_report(made(config), {}, data=str(tmp_path / "data"), split="test", clips=None, seed=0)
+        evaluate.bound_report(randomised(config), {}, data=str(tmp_path / "data"), split="test", clips=None, seed=0)
 
 
 def test_card_of_another_version() -> None:

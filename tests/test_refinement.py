@@ -9,21 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from syncdraw import SyncDraw, SyncDrawConfig
+from making_models import randomised
+from syncdraw import SyncDrawConfig
 from syncdraw.refinement import refine
 
 TINY = SyncDrawConfig(frames=3, height=16, width=16, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
 WORDS = ("digit", "one", "two")
-
-
-def made(config: SyncDrawConfig = TINY) -> SyncDraw:
-    """A model with random weights, also where they begin at zero."""
-    torch.manual_seed(2)
-    model = SyncDraw(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return model.eval()
 
 
 def some_videos(count: int) -> Tensor:
@@ -38,7 +29,7 @@ def generators(count: int) -> list[torch.Generator]:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_corrections_move_and_widen_the_posterior_of_their_step(layers: int) -> None:
     """In units of its own deviations; and z, the divergence and all later steps follow."""
-    model = made(dataclasses.replace(TINY, layers=layers))
+    model = randomised(dataclasses.replace(TINY, layers=layers))
     videos, noise = some_videos(4), torch.randn(4, 2, 3)
     corrections = torch.randn(4, 2, 6)
     with torch.no_grad():
@@ -70,7 +61,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_refining_lowers_the_bound_at_noise_that_it_has_not_seen(name: str) -> None:
-    model, videos = made(CONFIGS[name]), some_videos(6)
+    model, videos = randomised(CONFIGS[name]), some_videos(6)
     captions = ["digit one", "digit two"] * 3 if name == "captions" else None
     before = {key: value.clone() for key, value in model.state_dict().items()}
     trained = [parameter.requires_grad for parameter in model.parameters()]
@@ -91,7 +82,7 @@ def test_refining_lowers_the_bound_at_noise_that_it_has_not_seen(name: str) -> N
 
 
 def test_a_correction_depends_on_its_own_video_and_generator_alone() -> None:
-    model, videos = made(), some_videos(5)
+    model, videos = randomised(TINY), some_videos(5)
     state = torch.get_rng_state()
     together = refine(model, videos, None, steps=4, generators=generators(5))
     alone = refine(model, videos[3:4], None, steps=4, generators=generators(5)[3:4])
@@ -103,5 +94,5 @@ def test_a_correction_depends_on_its_own_video_and_generator_alone() -> None:
 
 def test_each_step_is_reported() -> None:
     done: list[int] = []
-    refine(made(), some_videos(2), None, steps=3, generators=generators(2), after_step=lambda: done.append(1))
+    refine(randomised(TINY), some_videos(2), None, steps=3, generators=generators(2), after_step=lambda: done.append(1))
     assert len(done) == 3
