@@ -53,6 +53,7 @@ TOP = [
     f"syncdraw.{name}"
     for name in (
         "pretrained",
+        "refinement",
         "evaluate",
         "clustering",
         "distances",
@@ -103,6 +104,7 @@ def test_the_model_knows_nothing_of_its_training_or_its_files() -> None:
 
 def test_loading_and_measuring_do_not_train() -> None:
     assert_none(["syncdraw.pretrained"], ["syncdraw.evaluate", "syncdraw.figures", "syncdraw.train", "syncdraw.cli"])
+    assert_none(["syncdraw.refinement"], ["syncdraw.evaluate", "syncdraw.figures", "syncdraw.train", "syncdraw.cli"])
     assert_none(["syncdraw.evaluate"], ["syncdraw.figures", "syncdraw.train", "syncdraw.cli"])
     assert_none(["syncdraw.figures"], ["syncdraw.train", "syncdraw.cli"])
     assert_none(["syncdraw.train"], ["syncdraw.cli", "syncdraw.figures"])
