@@ -42,18 +42,6 @@ def test_k_means_finds_clusters_that_lie_apart() -> None:
     assert torch.equal(members.unique()[torch.cdist(points, means).argmin(dim=1)], members)
 
 
-def test_what_is_clustered_are_the_steps_of_a_layer_in_their_order() -> None:
-    """Also where layers take turns."""
-    model, dataset = build(replace(CONFIG, draw_steps=8, visits=2)), BouncingMNIST(replace(DATA, clips=3))
-    found = clustering._encoded(model.eval(), dataset, seeded(), progress=False)
-    noise = torch.randn(3, *model.config.noise_shape, generator=seeded())
-    with torch.no_grad():
-        steps = model(model.targets(torch.from_numpy(dataset.take(np.arange(3)).videos)), noise=noise).steps
-    layers = [[0, 1, 4, 5], [2, 3, 6, 7]]
-    expected = [torch.stack([steps[t].z[clip] for t in layer]) for clip in range(3) for layer in layers]
-    torch.testing.assert_close(found.z, torch.stack(expected))
-
-
 def test_more_clusters_than_clips_are_refused() -> None:
     with pytest.raises(UserError, match=r"2 clips do not fall into 3 clusters; ask for fewer"):
         k_means(torch.randn(2, 3), 3, seeded())

@@ -155,7 +155,6 @@ def test_sentence_vectors_enter_both_lstms() -> None:
         {"attention": "cuboid"},
         {"read_from": "state_and_video"},
         {"layers": 2},
-        {"layers": 2, "draw_steps": 8, "visits": 2},
         {"content": "shared", "canvas": "learned", "window_start": "smooth", "prior": "network"},
         {"channels": 3, "write_grid_size": 4},
         {"grid_size": 1},
@@ -246,36 +245,6 @@ def test_each_layer_reads_its_own_clause() -> None:
     torch.testing.assert_close(drawing.alignment[0, 2:, 8:], parts[1].alignment[0, :, :7])
     torch.testing.assert_close(drawing.alignment[1, 2:, 3:7], parts[1].alignment[1, :, :4])
     torch.testing.assert_close(drawing.alignment.sum(dim=2), torch.ones(2, 4))
-
-
-def test_visits_change_the_order_of_steps_and_not_what_is_drawn() -> None:
-    """Layers draw the same from the same z's, whether they take turns or not."""
-    options = {"captions": "alignment", "vocabulary": WORDS, "caption_size": 6, "prior": "network"}
-    options |= {"prior_components": 3, "layers": 2, "draw_steps": 8}
-    whole, turns = build(**options), build(**options, visits=2)
-    captions = ["digit 0 is moving up and down and digit 1 is moving left and right", "digit 1 and digit 0 is moving"]
-    order = [0, 1, 4, 5, 2, 3, 6, 7]  # the first layer's steps 1 and 2, the second's, then each again
-    noise = noise_for(whole)
-    with torch.no_grad():
-        expected, found = whole(None, captions, noise=noise), turns(None, captions, noise=noise[:, order])
-    torch.testing.assert_close(found.videos, expected.videos)
-    torch.testing.assert_close(found.alignment, expected.alignment[:, order])
-    for at, step in zip(order, found.steps, strict=True):
-        torch.testing.assert_close(step.z, expected.steps[at].z)
-        torch.testing.assert_close(step.prior.log_weights, expected.steps[at].prior.log_weights)
-
-
-def test_a_second_visit_encodes_with_the_other_layer_in_view_and_draws_without() -> None:
-    model = build(layers=2, draw_steps=4, visits=2, prior="network")
-    with torch.no_grad():
-        model.prior.layers[-1].weight.normal_()
-    noise = noise_for(model).requires_grad_()
-    step = model(videos_for(model), noise=noise).steps[2]  # the first layer's second
-    assert step.posterior is not None
-    (seen,) = torch.autograd.grad(step.posterior.loc.sum(), noise, retain_graph=True)
-    assert (seen.abs().sum(dim=(0, 2)) > 0).tolist() == [True, True, False, False]
-    (prior,) = torch.autograd.grad(step.prior.components.loc.sum(), noise)
-    assert (prior.abs().sum(dim=(0, 2)) > 0).tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -533,8 +502,6 @@ def test_targets() -> None:
         ({"grid_size": 0}, "model.grid_size is 0"),
         ({"channels": 2}, "model.channels is 2"),
         ({"layers": 3}, "must divide model.draw_steps"),
-        ({"layers": 2, "visits": 3}, "model.visits is 3; it must divide the steps of a layer, which are 2"),
-        ({"visits": 2, "categories": 3}, "model.visits is 2; with model.categories it must be 1"),
         ({"word_dropout": 1.0}, "model.word_dropout is 1.0"),
         ({"content": "shared", "attention": "cuboid"}, "not cuboid"),
     ],

@@ -209,8 +209,7 @@ def _encoded(model: SyncDraw, dataset: Dataset, generator: torch.Generator, prog
             if step.posterior is not None
         ]
         found.append([
-            torch.stack(part, dim=1).unflatten(1, (config.visits, config.layers, -1)).transpose(1, 2).flatten(2, 3)
-            .flatten(0, 1)
+            torch.stack(part, dim=1).unflatten(1, (config.layers, -1)).flatten(0, 1)
             for part in zip(*by_step, strict=True)
         ])  # fmt: skip
     return _Latents(*(torch.cat(parts) for parts in zip(*found, strict=True)))

@@ -18,7 +18,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -84,7 +83,6 @@ class SyncDrawConfig:
     width: int = 64
     draw_steps: int = 10
     layers: int = 1
-    visits: int = 1
     grid_size: int = 8
     write_grid_size: int | None = None
     hidden_size: int = 256
@@ -107,8 +105,8 @@ class SyncDrawConfig:
 
     def __post_init__(self) -> None:
         for name in (
-            "frames", "height", "width", "draw_steps", "layers", "visits", "grid_size", "hidden_size",
-            "latent_size", "prior_components",
+            "frames", "height", "width", "draw_steps", "layers", "grid_size", "hidden_size", "latent_size",
+            "prior_components",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
@@ -116,19 +114,12 @@ class SyncDrawConfig:
             raise UserError(
                 f"model.layers is {self.layers}; it must divide model.draw_steps, which is {self.draw_steps}"
             )
-        if self.draw_steps // self.layers % self.visits:
-            raise UserError(
-                f"model.visits is {self.visits}; it must divide the steps of a layer, which are "
-                f"{self.draw_steps // self.layers}"
-            )
         if self.prior_components > 1 and self.prior != "network":
             raise UserError(f"model.prior is {self.prior}; with several model.prior_components it must be network")
         if self.categories < 0 or self.categories == 1:
             raise UserError(f"model.categories is {self.categories}; it must be 0 for none, or 2 or more")
         if self.categories and self.captions != "none":
             raise UserError(f"model.captions is {self.captions}; with model.categories it must be none")
-        if self.categories and self.visits > 1:
-            raise UserError(f"model.visits is {self.visits}; with model.categories it must be 1")
         if self.channels not in (1, 3):
             raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
         if self.content == "shared" and self.attention == "cuboid":
@@ -144,11 +135,6 @@ class SyncDrawConfig:
         return self.frames, self.channels, self.height, self.width
 
     @property
-    def visit_steps(self) -> int:
-        """Drawing steps from one turn to the next."""
-        return self.draw_steps // (self.layers * self.visits)
-
-    @property
     def noise_shape(self) -> tuple[int, int]:
         """`(draw_steps, numbers a step)` of the noise that makes a video: after the latents' one for the choice of a
         mixture's component, and one for that of a category."""
@@ -161,9 +147,8 @@ INFERENCE = ("read_parameters", "video_parameters", "encoder", "posterior", "lat
 
 class State(NamedTuple):
     """What one drawing step hands to the next: C^t, (h, cell) of the two LSTMs, the weights of a mixture prior, what
-    the other layers have drawn so far (its logits, and the probability of dark in each of its pixels), what this layer
-    is drawn from, its clause of the caption or its category, and all layers as they were left, each in its own state.
-    """
+    the layers before this one have drawn (its logits, and the probability of dark in each of its pixels), and what
+    this layer is drawn from, its clause of the caption or its category."""
 
     canvas: Float[Tensor, "batch frame channel height width"]
     encoder: tuple[Tensor, Tensor]
@@ -172,12 +157,14 @@ class State(NamedTuple):
     below: Float[Tensor, "batch frame channel height width"] | None = None
     dark_below: Float[Tensor, "batch frame channel height width"] | None = None
     words: Words | None = None
-    left: tuple[State, ...] = ()
 
     @property
     def logits(self) -> Float[Tensor, "batch frame channel height width"]:
-        """All layers so far."""
-        return self.canvas if self.below is None else added_as_light(self.below, self.canvas)
+        """All layers so far. Light adds: what none of them leaves dark, 1 - p = (1 - p_below) (1 - p_canvas)."""
+        if self.below is None:
+            return self.canvas
+        below, canvas = at_least_float32(self.below), at_least_float32(self.canvas)
+        return torch.logaddexp(torch.logaddexp(below, canvas), below + canvas)
 
     @property
     def video(self) -> Float[Tensor, "batch frame channel height width"]:
@@ -185,12 +172,6 @@ class State(NamedTuple):
         if self.dark_below is None:
             return self.canvas.sigmoid()
         return 1 - self.dark_below * (-self.canvas).sigmoid()
-
-
-def added_as_light(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The logits of what is not dark in both: 1 - p = (1 - p_one) (1 - p_other)."""
-    one, other = at_least_float32(one), at_least_float32(other)
-    return torch.logaddexp(torch.logaddexp(one, other), one + other)
 
 
 class Step(NamedTuple):
@@ -364,29 +345,17 @@ class SyncDraw(nn.Module):
         zeros = canvas.new_zeros(batch, self.config.hidden_size)
         return State(canvas, (zeros, zeros), (zeros, zeros), at_least_float32(canvas).new_zeros(batch, 1))
 
-    def turn_to(self, state: State, visit: int) -> State:
-        """The layer whose turn it is, as it was left, or as it begins; on top of what the others have drawn so far."""
-        layers, left = self.config.layers, state.left
-        if visit == 0:
-            return state
-        last, layer = (visit - 1) % layers, visit % layers
-        left = (*left[:last], state._replace(below=None, dark_below=None, left=()), *left[last + 1 :])
-        if visit < layers:
-            h_enc, c_enc = self.later_starts[layer - 1][:, None].expand(-1, len(state.canvas), -1)
-            state = self.start(len(state.canvas))._replace(encoder=(h_enc, c_enc))
-        else:
-            state = left[layer]
-        others = [other.canvas for at, other in enumerate(left) if at != layer]
-        if not others:
-            return state._replace(left=left)
-        below = reduce(added_as_light, others)
-        return state._replace(below=below, dark_below=(-below).sigmoid(), left=left)
-
-    def begin_layer(
+    def start_layer(
         self, state: State, layer: int, captions: list[Words], noise: Tensor, videos: Tensor | None
     ) -> tuple[State, Tensor | float]:
-        """What a layer will be of: the state before its first step, and what the choice of its category costs,
-        -log P(category), nats."""
+        """The state before the first step of a layer: what is drawn stays below it, all else begins anew. And what the
+        choice of the layer's category costs, -log P(category), nats."""
+        if layer > 0:
+            h_enc, c_enc = self.later_starts[layer - 1][:, None].expand(-1, len(state.canvas), -1)
+            below = state.logits
+            state = self.start(len(state.canvas))._replace(
+                encoder=(h_enc, c_enc), below=below, dark_below=(-below).sigmoid()
+            )
         choice: Tensor | float = 0.0
         if isinstance(self.conditioner, CategoryVector):
             category = self.choose_category(state, noise, videos)
@@ -470,12 +439,10 @@ class SyncDraw(nn.Module):
         """Steps `first`, `first` + 1, ...: the state after them, what can be seen of each, and the video after each."""
         steps, canvases = [], []
         for t, noise_t in enumerate(noise.unbind(dim=1), start=first):
-            visit, into_visit = divmod(t, self.config.visit_steps)
+            layer, into_layer = divmod(t, self.config.draw_steps // self.config.layers)
             choice: Tensor | float = 0.0
-            if into_visit == 0:
-                state = self.turn_to(state, visit)
-                if visit < self.config.layers:
-                    state, choice = self.begin_layer(state, visit, captions, noise_t, videos)
+            if into_layer == 0:
+                state, choice = self.start_layer(state, layer, captions, noise_t, videos)
             correction = None if corrections is None else corrections[:, t]
             state, step = self.step(state, noise_t, videos, video_parameters, correction)
             steps.append(step._replace(choice=choice))
