@@ -58,6 +58,7 @@ TOP = [
         "clustering",
         "distances",
         "figures",
+        "gradients",
         "optimizers",
         "train",
         "reproduce",

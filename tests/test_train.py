@@ -160,7 +160,11 @@ VARIANTS = {
         "train__final_learning_rate": 1e-5,
     },
     "matrices by Muon": {"train__matrix_learning_rate": 3e-3, "train__final_learning_rate": 1e-5},
-    "bf16, checkpointing": {"train__precision": "bf16", "train__checkpointing": True},
+    "bf16, checkpointing, held gradients": {
+        "train__precision": "bf16",
+        "train__checkpointing": True,
+        "train__gradient_ratio": 1.5,
+    },
 }
 
 
@@ -565,8 +569,8 @@ def test_bad_start_leaves_the_folder_free(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("max_steps", 0), ("batch_size", 0), ("learning_rate", 0.0), ("learning_rate", math.nan), ("gradient_norm", -1.0),
-     ("beta1", 1.0), ("ema", 1.0), ("save_every", 0), ("divergence_weight", -1.0), ("warmup_steps", -1),
-     ("seed", -1), ("seed", 2**32)],
+     ("gradient_ratio", 0.5), ("gradient_ratio", math.nan), ("beta1", 1.0), ("ema", 1.0), ("save_every", 0),
+     ("divergence_weight", -1.0), ("warmup_steps", -1), ("seed", -1), ("seed", 2**32)],
 )  # fmt: skip
 def test_settings_out_of_range(name: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"train\.{name}"):
@@ -608,6 +612,16 @@ def test_weights_move_by_what_the_gradient_norm_allows(tmp_path: Path) -> None:
         steps[norm] = max(float((weights[name] - tensor).abs().max()) for name, tensor in start.items())
     assert steps[10.0] == pytest.approx(SHORT.learning_rate, rel=0.01)
     assert steps[1e-12] < 1e-6
+
+
+def test_the_gradient_ratio_takes_part_in_every_step(tmp_path: Path) -> None:
+    """A ratio that holds no clip changes nothing, and one that holds some does."""
+    weights = [
+        state(go(changed(train__max_steps=2, train__gradient_ratio=ratio), tmp_path / str(ratio)))["model"]
+        for ratio in (None, 1e9, 1.0)
+    ]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    assert not all(torch.equal(tensor, weights[2][name]) for name, tensor in weights[0].items())
 
 
 def test_average_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ from syncdraw.distances import Scorer
 from syncdraw.encoders import load_encoder
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
+from syncdraw.gradients import limit_gradients
 from syncdraw.model import INFERENCE, SyncDraw, SyncDrawConfig
 from syncdraw.optimizers import build_optimizers
 from syncdraw.vocabulary import Vocabulary
@@ -63,6 +64,8 @@ class TrainConfig:
         beta1: of Adam.
         beta2: of Adam.
         gradient_norm: gradients are scaled down to this global norm.
+        gradient_ratio: before that, at every drawing step, a video's gradient is scaled down to so many times the
+            median of its batch; None leaves it.
         divergence_weight: of L_Z in the loss. 1 is the bound; more keeps the posterior nearer to the prior.
         ema: decay of the moving average of the weights that is saved and sampled from; 0 for none.
         precision: no, or bf16 for autocast.
@@ -92,6 +95,7 @@ class TrainConfig:
     beta1: float = 0.5
     beta2: float = 0.999
     gradient_norm: float = 10.0
+    gradient_ratio: float | None = None
     divergence_weight: float = 1.0
     ema: float = 0.0
     precision: Literal["no", "bf16"] = "no"
@@ -115,6 +119,8 @@ class TrainConfig:
         for name in ("learning_rate", "matrix_learning_rate", "gradient_norm"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise UserError(f"train.{name} is {getattr(self, name)}; it must be more than 0")
+        if self.gradient_ratio is not None and not self.gradient_ratio >= 1:
+            raise UserError(f"train.gradient_ratio is {self.gradient_ratio}; it must be at least 1")
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"train.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
@@ -237,6 +243,8 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False, progress:
     if settings.only_inference:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.partition(".")[0] in INFERENCE)
+    if settings.gradient_ratio is not None:
+        limit_gradients(model, settings.gradient_ratio)
     betas = (settings.beta1, settings.beta2)
     optimizers = build_optimizers(model, settings.learning_rate, settings.matrix_learning_rate, betas)
     shares = (1.0, (settings.matrix_learning_rate or 0.0) / settings.learning_rate)
