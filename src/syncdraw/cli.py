@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from syncdraw.errors import UserError
+from syncdraw.files import atomic_path, named
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -510,6 +511,8 @@ def measure(
             raise UserError(f"{option} is for bounds; leave out --captions and --distances")
     if temperature != 1 and not (captions or distances):
         raise UserError("--temperature is for samples; give --captions or --distances with it")
+    if json_file is not None:
+        named(json_file)  # before hours of measuring
     network = pretrained.load(model, device=best_device("auto"))
     card = pretrained.load_card(model)
     if captions:
@@ -532,8 +535,6 @@ def measure(
         )
     print(result.text)
     if json_file is not None:
-        from syncdraw.files import atomic_path
-
         with atomic_path(json_file) as path:
             path.write_text(json.dumps(result.values, indent=1) + "\n")
         print(f"wrote {json_file}")

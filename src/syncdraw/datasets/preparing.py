@@ -41,7 +41,7 @@ from syncdraw.datasets.prepared import (
 )
 from syncdraw.datasets.sources import Problem, Report, Source
 from syncdraw.errors import UserError
-from syncdraw.files import atomic_path
+from syncdraw.files import atomic_path, named, remove_tree
 
 
 def prepare(
@@ -159,7 +159,7 @@ class _Job:
     remarks: Sequence[str]
 
     def run(self) -> Report:
-        there = self.destination
+        there = named(self.destination)
         if there.exists() and not (there / ABOUT).is_file() and (not there.is_dir() or any(there.iterdir())):
             raise UserError(f"{there} exists and was not made by syncdraw prepare; give a new folder, or delete it")
         config = asdict(self.config)
@@ -179,7 +179,7 @@ class _Job:
                 self._fingerprint = _digest([self._settings, [asdict(one) for one in self.problems], listed])
                 about = self._about()
                 if about.get("fingerprint") == self._fingerprint:
-                    shutil.rmtree(work, ignore_errors=True)
+                    remove_tree(work, inside=work.parent)
                     stored = dict(about["report"])
                     problems = [Problem(**one) for one in stored.pop("problems")]
                     return replace(Report(**stored, problems=problems), unchanged=True)
@@ -230,7 +230,7 @@ class _Job:
         report = _report(entries, self.sources, self.config, self.problems, remarks)
         if report.clips:
             self._publish(work / CLIPS, entries, report)
-        shutil.rmtree(work, ignore_errors=True)
+        remove_tree(work, inside=work.parent)
         if not report.clips:
             why = f"; the first of {len(report.problems)} problems is {report.problems[0]}" if report.problems else ""
             raise UserError(f"no clip could be cut from {len(self.sources)} files{why}")
