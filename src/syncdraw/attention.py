@@ -15,15 +15,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from syncdraw.gaussian import at_least_float32
+
 TAIL = 20.0
 """Filters are cut to zero where the exponent is this far below its row's peak, exp(-20) = 2e-9: less than float32 keeps
 beside the peak. The true tails are denormal, and so are their products with small gradients; one matrix product with
 denormals ran 160 times slower (benchmarks/attention.py)."""
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Pixel coordinates, divergences and losses need float32 also where autocast works in bfloat16."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def gaussian_filters(

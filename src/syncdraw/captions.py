@@ -1,7 +1,8 @@
 """What conditions the drawing: nothing, the caption's words one by one (v1), or the caption as one vector (v2).
 
-Each conditioner keeps one contract: `prepare` looks at the captions once a batch, `attend` says at every drawing step
-what the two LSTMs are given. `encoder_size` and `decoder_size` are the widths of the two.
+Each conditioner keeps one contract: `tokenise` turns captions into numbers ahead of the model, `prepare` looks at them
+once a batch, `attend` says at every drawing step what the two LSTMs are given. `encoder_size` and `decoder_size` are
+the widths of the two.
 """
 
 from __future__ import annotations
@@ -10,28 +11,29 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from syncdraw.encoders import RecurrentEncoder, SentenceEncoder, WordStates
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import check_captions, normalise
+from syncdraw.vocabulary import PADDING, normalise
 
 
-class Words(NamedTuple):
-    """The captions of a batch, as a conditioner keeps them from one drawing step to the next."""
+class Condition(NamedTuple):
+    """What a canvas is drawn from, as a conditioner keeps it from one drawing step to the next.
+
+    Attributes:
+        states: of the words, or one vector.
+        keys: what the alignment compares h_dec with; empty without alignment.
+        tokens: the words' numbers, `PADDING` where there is none; empty without alignment.
+        cost: nats, `[batch]`, that it costs to know the condition before the drawing begins. A caption is given, so
+            it costs nothing: None.
+    """
 
     states: Float[Tensor, "batch word size"]
-    keys: Float[Tensor, "batch word hidden"]
-    mask: Bool[Tensor, "batch word"]
-    columns: Int[Tensor, "batch word"] | None = None  # of one clause: where its words stand in the caption
-    width: int = 0  # of the caption, in words
-
-    def place(self, alignment: Float[Tensor, "batch word"] | None) -> Float[Tensor, "batch caption_word"] | None:
-        """An alignment with the words of a clause as one with those of the whole caption."""
-        if alignment is None or self.columns is None:
-            return alignment
-        return alignment.new_zeros(len(alignment), self.width).scatter_add(1, self.columns, alignment)
+    keys: Tensor | None = None
+    tokens: Tensor | None = None
+    cost: Tensor | None = None
 
 
 class Caption(NamedTuple):
@@ -44,13 +46,15 @@ class Caption(NamedTuple):
 
 @runtime_checkable
 class Conditioner(Protocol):
-    """What the model needs to know of captions."""
+    """What the model needs to know of captions. `noise_size` numbers a canvas make what the conditioner chooses."""
 
     encoder_size: int
     decoder_size: int
+    noise_size: int
 
-    def prepare(self, captions: Sequence[str] | None, batch: int) -> Words: ...
-    def attend(self, words: Words, h_dec: Tensor) -> Caption: ...
+    def tokenise(self, captions: Sequence[str]) -> Tensor: ...
+    def prepare(self, tokens: Tensor | None, videos: Tensor | None, choice: Tensor) -> Condition: ...
+    def attend(self, condition: Condition, h_dec: Tensor) -> Caption: ...
 
 
 def clauses(caption: str) -> list[tuple[int, list[str]]]:
@@ -66,57 +70,28 @@ def clauses(caption: str) -> list[tuple[int, list[str]]]:
     return [(start, words[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
-def by_layer(conditioner: Conditioner, captions: Sequence[str] | None, batch: int, layers: int) -> list[Words]:
-    """What each layer of a video is drawn from: where there are several, each from a clause of its own.
-
-    Raises:
-        UserError: a caption is empty, or does not have as many clauses as there are layers.
-    """
-    if layers == 1 or captions is None or conditioner.decoder_size == 0:
-        return [conditioner.prepare(captions, batch)] * layers
-    captions = check_captions(captions)
-    split = [clauses(caption) for caption in captions]
-    for caption, parts in zip(captions, split, strict=True):
-        if len(parts) != layers:
-            raise UserError(
-                f"the caption {caption!r} says {len(parts)} {'thing' if len(parts) == 1 else 'things'}; this model "
-                f"draws {layers}, as in 'digit 3 is moving up and down and digit 0 is moving left and right'"
-            )
-    width = max(len(normalise(caption)) for caption in captions)
-    prepared = []
-    for parts_of_layer in zip(*split, strict=True):
-        words = conditioner.prepare([" ".join(clause) for _, clause in parts_of_layer], batch)
-        starts = torch.tensor([start for start, _ in parts_of_layer])
-        columns = (starts[:, None] + torch.arange(words.mask.shape[1])).clamp(max=width - 1)  # beyond it, padding
-        prepared.append(words._replace(columns=columns.to(words.mask.device), width=width))
-    return prepared
-
-
 class NoCaptions(nn.Module):
     """Videos from nothing."""
 
     encoder_size = 0
     decoder_size = 0
+    noise_size = 0
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("nothing", torch.zeros(1, 0), persistent=False)
-        self.nothing: Tensor
+    def tokenise(self, captions: Sequence[str]) -> Tensor:
+        raise UserError("this model draws without captions; leave the captions out")
 
-    def prepare(self, captions: Sequence[str] | None, batch: int) -> Words:
-        nothing = self.nothing.expand(batch, 0)
-        return Words(nothing, nothing, nothing)
+    def prepare(self, tokens: Tensor | None, videos: Tensor | None, choice: Float[Tensor, "batch 0"]) -> Condition:
+        return Condition(choice[:, None])
 
-    def attend(self, words: Words, h_dec: Float[Tensor, "batch hidden"]) -> Caption:
-        return Caption(encoder=words.states, decoder=words.states)
+    def attend(self, condition: Condition, h_dec: Float[Tensor, "batch hidden"]) -> Caption:
+        nothing = condition.states[:, 0]
+        return Caption(encoder=nothing, decoder=nothing)
 
 
-def _required(captions: Sequence[str] | None, batch: int) -> Sequence[str]:
-    if captions is None:
+def _required(tokens: Tensor | None) -> Tensor:
+    if tokens is None:
         raise UserError("this model draws from captions: give one caption for each video")
-    if len(captions) != batch:
-        raise UserError(f"got {len(captions)} captions for {batch} videos; give one caption for each video")
-    return captions
+    return tokens
 
 
 class WordAlignment(nn.Module):
@@ -129,6 +104,7 @@ class WordAlignment(nn.Module):
     """
 
     encoder_size = 0
+    noise_size = 0
 
     def __init__(self, words: WordStates, hidden_size: int, alignment_size: int) -> None:
         super().__init__()
@@ -138,16 +114,21 @@ class WordAlignment(nn.Module):
         self.query = nn.Linear(hidden_size, alignment_size, bias=False)  # W
         self.score = nn.Linear(alignment_size, 1, bias=False)  # v
 
-    def prepare(self, captions: Sequence[str] | None, batch: int) -> Words:
-        """h^lang for every word, and U h^lang + b, which no drawing step changes."""
-        states, mask = self.words(_required(captions, batch))
-        return Words(states, self.key(states), mask)
+    def tokenise(self, captions: Sequence[str]) -> Int[Tensor, "batch word"]:
+        return self.words.vocabulary.encode(captions)
 
-    def attend(self, words: Words, h_dec: Float[Tensor, "batch hidden"]) -> Caption:
+    def prepare(self, tokens: Int[Tensor, "batch word"] | None, videos: Tensor | None, choice: Tensor) -> Condition:
+        """h^lang for every word, and U h^lang + b, which no drawing step changes."""
+        tokens = _required(tokens)
+        states = self.words(tokens)
+        return Condition(states, self.key(states), tokens)
+
+    def attend(self, condition: Condition, h_dec: Float[Tensor, "batch hidden"]) -> Caption:
         """s_t and the weights alpha^t (eqs 12-13)."""
-        scores = self.score((words.keys + self.query(h_dec)[:, None]).tanh()).squeeze(-1).float()
-        alignment = scores.masked_fill(~words.mask, float("-inf")).softmax(dim=1)
-        sentence = (alignment[..., None] * words.states).sum(dim=1)
+        assert condition.keys is not None
+        scores = self.score((condition.keys + self.query(h_dec)[:, None]).tanh()).squeeze(-1).float()
+        alignment = scores.masked_fill(condition.tokens == PADDING, float("-inf")).softmax(dim=1)
+        sentence = (alignment[..., None] * condition.states).sum(dim=1)
         return Caption(encoder=sentence[:, :0], decoder=sentence, alignment=alignment)
 
 
@@ -155,30 +136,32 @@ class SentenceVector(nn.Module):
     """One vector S for the caption, given to both LSTMs at every step (v2 section 3.1.4, eqs 11-13).
 
     Args:
-        encoder: captions to vectors. A frozen encoder is asked once for each distinct caption.
+        encoder: captions to vectors. A pretrained encoder is asked once for each distinct caption.
     """
 
-    def __init__(self, encoder: SentenceEncoder) -> None:
+    noise_size = 0
+
+    def __init__(self, encoder: RecurrentEncoder | SentenceEncoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.encoder_size = self.decoder_size = encoder.size
         self._known: dict[str, Tensor] = {}
-        self.register_buffer("device_marker", torch.zeros(0), persistent=False)
-        self.device_marker: Tensor
 
-    def prepare(self, captions: Sequence[str] | None, batch: int) -> Words:
-        """S (eq 11)."""
-        captions = _required(captions, batch)
+    def tokenise(self, captions: Sequence[str]) -> Tensor:
+        """The words' numbers `[batch, word]` for an encoder that is trained, vectors `[batch, size]` of another."""
         if isinstance(self.encoder, RecurrentEncoder):
-            sentence = self.encoder(captions)
-        else:
-            new = sorted(set(captions) - self._known.keys())
-            if new:
-                self._known.update(zip(new, self.encoder(new).float().cpu(), strict=True))
-            sentence = torch.stack([self._known[caption] for caption in captions]).to(self.device_marker.device)
-        mask = torch.ones(batch, 1, dtype=torch.bool, device=sentence.device)
-        return Words(sentence[:, None], sentence[:, None], mask)
+            return self.encoder.vocabulary.encode(captions)
+        new = sorted(set(captions) - self._known.keys())
+        if new:
+            self._known.update(zip(new, self.encoder(new).float().cpu(), strict=True))
+        return torch.stack([self._known[caption] for caption in captions])
 
-    def attend(self, words: Words, h_dec: Float[Tensor, "batch hidden"]) -> Caption:
-        sentence = words.states[:, 0]
+    def prepare(self, tokens: Tensor | None, videos: Tensor | None, choice: Tensor) -> Condition:
+        """S (eq 11)."""
+        tokens = _required(tokens)
+        sentence = self.encoder(tokens) if isinstance(self.encoder, RecurrentEncoder) else tokens
+        return Condition(sentence[:, None])
+
+    def attend(self, condition: Condition, h_dec: Float[Tensor, "batch hidden"]) -> Caption:
+        sentence = condition.states[:, 0]
         return Caption(encoder=sentence, decoder=sentence)

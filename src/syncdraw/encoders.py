@@ -21,10 +21,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_sequence
 
 from syncdraw.errors import UserError
 from syncdraw.vocabulary import PADDING, Vocabulary, check_captions, normalise
@@ -264,27 +264,35 @@ class MiniLM:
 # Encoders that are trained with the model ---------------------------------------------------------------------------
 
 
-class _Words(nn.Module):
-    """Learned word vectors, packed for a recurrent network; in training, words are hidden with a probability."""
+def both_ways(network: nn.LSTM | nn.GRU, vectors: Float[Tensor, "batch word size"], lengths: Int[Tensor, " batch"]) -> Float[Tensor, "batch word states"]:
+    """The states of a bidirectional network over captions of different lengths, 0 after a caption's last word.
 
-    def __init__(self, vocabulary: Vocabulary, size: int, dropout: float) -> None:
-        super().__init__()
-        if not 0 <= dropout < 1:
-            raise UserError(f"word_dropout must be at least 0 and less than 1, not {dropout}")
-        self.vocabulary = vocabulary
-        self.dropout = dropout
-        self.hidden_word = len(vocabulary.words) + 1  # the last row: what a hidden word is read as
-        self.vectors = nn.Embedding(len(vocabulary.words) + 2, size, padding_idx=PADDING)
+    The reading backwards begins at each caption's own last word, so that its states do not depend on its neighbours.
+    Torch's packed sequences do the same, but need the lengths on the host, which a CUDA graph cannot wait for.
+    """
+    place = torch.arange(vectors.shape[1], device=vectors.device)
+    mask = place < lengths[:, None]
+    turned = torch.where(mask, lengths[:, None] - 1 - place, place)  # the same places, last word first
+    weights = network._flat_weights
+    half = len(weights) // 2
+    forward = _one_way(network, vectors, weights[:half])
+    backward = _one_way(network, _at(vectors, turned), weights[half:])
+    return torch.cat([forward, _at(backward, turned)], dim=2) * mask[..., None]
 
-    def forward(self, captions: Sequence[str]) -> tuple[PackedSequence, Bool[Tensor, "batch word"]]:
-        indices, lengths = self.vocabulary.encode(captions)
-        indices = indices.to(self.vectors.weight.device)
-        mask = indices != PADDING
-        if self.training and self.dropout:
-            hidden = torch.rand(indices.shape, device=indices.device) < self.dropout
-            indices = indices.masked_fill(hidden, self.hidden_word)
-        # Packed, so that padding never enters the network and a caption's states do not depend on its neighbours.
-        return pack_padded_sequence(self.vectors(indices), lengths, batch_first=True, enforce_sorted=False), mask
+
+def _one_way(network: nn.LSTM | nn.GRU, vectors: Tensor, weights: list[Tensor]) -> Tensor:
+    zeros = vectors.new_zeros(1, len(vectors), network.hidden_size)
+    # With biases, one layer, no dropout, trained if anything is (cuDNN keeps nothing for gradients otherwise), one
+    # direction, batch first.
+    options = (True, 1, 0.0, torch.is_grad_enabled(), False, True)
+    if isinstance(network, nn.LSTM):
+        states: Tensor = torch.lstm(vectors, (zeros, zeros), weights, *options)[0]
+        return states
+    return torch.gru(vectors, zeros, weights, *options)[0]
+
+
+def _at(states: Float[Tensor, "batch word size"], place: Int[Tensor, "batch word"]) -> Float[Tensor, "batch word size"]:
+    return states.gather(1, place[..., None].expand(-1, -1, states.shape[2]))
 
 
 class RecurrentEncoder(nn.Module):
@@ -294,31 +302,28 @@ class RecurrentEncoder(nn.Module):
         vocabulary: the words it knows.
         size: width of S; even, half for each direction.
         word_size: width of a word vector.
-        word_dropout: probability with which a word is hidden from the encoder in training (replaced by one learned
-            vector), so that the model cannot lean on whole captions it has seen.
 
     Raises:
-        UserError: `size` or `word_dropout` is out of range.
+        UserError: `size` is out of range.
     """
 
-    def __init__(self, vocabulary: Vocabulary, size: int, word_size: int = 64, word_dropout: float = 0.0) -> None:
+    def __init__(self, vocabulary: Vocabulary, size: int, word_size: int = 64) -> None:
         super().__init__()
         if size < 2 or size % 2:
             raise UserError(f"the size of a recurrent caption encoder must be even and at least 2, not {size}")
         self.size = size
+        self.vocabulary = vocabulary
         self.version = f"recurrent-{hashlib.sha256(' '.join(vocabulary.words).encode()).hexdigest()[:12]}"
-        self.words = _Words(vocabulary, word_size, word_dropout)
+        self.vectors = nn.Embedding(len(vocabulary.words) + 1, word_size, padding_idx=PADDING)
         self.gru = nn.GRU(word_size, size // 2, batch_first=True, bidirectional=True)
 
-    def forward(self, captions: Sequence[str]) -> Float[Tensor, "batch size"]:
-        """The captions' vectors, on the device of the weights.
-
-        Raises:
-            UserError: a caption is empty or has an unknown word.
-        """
-        packed, _ = self.words(captions)
-        _, last = self.gru(packed)  # [direction, batch, size / 2]
-        return torch.cat(list(last), dim=1)
+    def forward(self, tokens: Int[Tensor, "batch word"]) -> Float[Tensor, "batch size"]:
+        """The captions' vectors, from `vocabulary.encode`."""
+        lengths = (tokens != PADDING).sum(dim=1)
+        states = both_ways(self.gru, self.vectors(tokens), lengths)
+        half = self.size // 2
+        # Forwards the last word's state is the last one, backwards the first word's.
+        return torch.cat([_at(states, lengths[:, None] - 1)[:, 0, :half], states[:, 0, half:]], dim=1)
 
 
 class WordStates(nn.Module):
@@ -328,28 +333,20 @@ class WordStates(nn.Module):
         vocabulary: the words it knows.
         hidden_size: width of each direction's state; `size` is twice that.
         word_size: width of a word vector.
-        word_dropout: probability with which a word is hidden in training, as in `RecurrentEncoder`.
 
     Raises:
-        UserError: `hidden_size` or `word_dropout` is out of range.
+        UserError: `hidden_size` is out of range.
     """
 
-    def __init__(
-        self, vocabulary: Vocabulary, hidden_size: int, word_size: int = 64, word_dropout: float = 0.0
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, hidden_size: int, word_size: int = 64) -> None:
         super().__init__()
         if hidden_size < 1:
             raise UserError(f"the hidden size of the word states must be at least 1, not {hidden_size}")
         self.size = 2 * hidden_size
-        self.words = _Words(vocabulary, word_size, word_dropout)
+        self.vocabulary = vocabulary
+        self.vectors = nn.Embedding(len(vocabulary.words) + 1, word_size, padding_idx=PADDING)
         self.lstm = nn.LSTM(word_size, hidden_size, batch_first=True, bidirectional=True)
 
-    def forward(self, captions: Sequence[str]) -> tuple[Float[Tensor, "batch word size"], Bool[Tensor, "batch word"]]:
-        """The states, 0 after a caption's last word, and where there is a word.
-
-        Raises:
-            UserError: a caption is empty or has an unknown word.
-        """
-        packed, mask = self.words(captions)
-        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return states, mask
+    def forward(self, tokens: Int[Tensor, "batch word"]) -> Float[Tensor, "batch word size"]:
+        """The states of captions from `vocabulary.encode`, 0 after a caption's last word."""
+        return both_ways(self.lstm, self.vectors(tokens), (tokens != PADDING).sum(dim=1))

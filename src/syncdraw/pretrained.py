@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,11 @@ from torch import Tensor
 
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
-from syncdraw.model import SyncDraw, config_from_dict
+from syncdraw import legacy
+from syncdraw.build import build
+from syncdraw.config import SyncDrawConfig
+from syncdraw.model import SyncDraw
+from syncdraw.reading import read_settings
 
 SHIPPED = Path(__file__).parent / "weights"
 WEIGHTS_FILE = "model.safetensors"
@@ -55,11 +58,17 @@ def save(model: SyncDraw, folder: str | Path, *, half: bool = False, **card: Any
             path.write_bytes(content)
 
 
+def write_card(card: dict[str, Any], folder: Path) -> None:
+    """config.json of a folder."""
+    with atomic_path(folder / CARD_FILE) as path:
+        path.write_text(json.dumps(card, indent=1) + "\n")
+
+
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> SyncDraw:
     """A model ready to draw: by the name of a shipped one, from a folder (a run's, say), or from the hub.
 
     Args:
-        name: such as "mnist1", "runs/mine", or "somebody/their-model" on the Hugging Face hub.
+        name: such as "mnist1", "runs/mine", or "hub:somebody/their-model" on the Hugging Face hub.
 
     Raises:
         UserError: nothing of that name, or a file that is missing, truncated, corrupt or of another version.
@@ -68,19 +77,22 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> SyncDraw:
     card = _card(folder / CARD_FILE)
     if "model" not in card:
         raise UserError(f"{folder / CARD_FILE} has no field 'model'; it is not the config of a Sync-DRAW model")
+    old = legacy.is_old(card)
     try:
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in card["model"].items()}  # JSON has lists
-        model = SyncDraw(config_from_dict(values))
+        values = (legacy.new_card(card) if old else card)["model"]
+        model = build(read_settings(SyncDrawConfig, values, "model"))
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # a UserError is a ValueError
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{folder / CARD_FILE} does not describe a model of this version: {reason}") from error
-    load_weights(model, read_tensors(folder / WEIGHTS_FILE, card.get("sha256")), folder / WEIGHTS_FILE)
+    tensors = read_tensors(folder / WEIGHTS_FILE, card.get("sha256"))
+    load_weights(model, legacy.new_tensors(tensors) if old else tensors, folder / WEIGHTS_FILE)
     return model.to(device).eval()
 
 
 def load_card(name: str | Path) -> dict[str, Any]:
     """config.json of a model: its `model` config, and what was written beside it, such as `metrics`."""
-    return _card(find(str(name)) / CARD_FILE)
+    card = _card(find(str(name)) / CARD_FILE)
+    return legacy.new_card(card) if legacy.is_old(card) else card
 
 
 def find(name: str) -> Path:
@@ -92,20 +104,23 @@ def find(name: str) -> Path:
     models = shipped_models()
     if name in models:
         return models[name]
+    if name.startswith("hub:"):
+        return _download(name.removeprefix("hub:"))
     folder = Path(name).expanduser()
     if (folder / CARD_FILE).is_file():
         return folder
+    # A run of several stages that is not finished: the newest stage that has a model.
+    stages = sorted(folder.glob(f"stages/*/{CARD_FILE}"), key=lambda card: int(card.parent.name.partition("-")[0]))
+    if stages:
+        return stages[-1].parent
     if folder.is_dir():
         raise UserError(
             f"{name} has no {CARD_FILE}: give the folder of a trained model, or of a run that has saved one"
         )
-    # Beside folders that are here, a name that is not is a slip of the pen, and no matter of the hub's.
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) and not folder.parent.is_dir():
-        return _download(name)
     near = difflib.get_close_matches(name.rstrip("/").split("/")[-1], models, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
     shipped = f"shipped are {', '.join(models)}" if models else "no model is shipped"
-    raise UserError(f"unknown model {name!r}: {hint}{shipped}; a folder or a hub id works too")
+    raise UserError(f"unknown model {name!r}: {hint}{shipped}; a folder works too, or hub:OWNER/NAME")
 
 
 def _download(name: str) -> Path:

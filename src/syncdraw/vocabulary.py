@@ -95,12 +95,8 @@ class Vocabulary:
     def _index(self) -> dict[str, int]:
         return {word: index for index, word in enumerate(self.words, start=PADDING + 1)}
 
-    def encode(self, captions: Sequence[str]) -> tuple[Int[Tensor, "batch word"], Int[Tensor, " batch"]]:
-        """The numbers of the captions' words.
-
-        Returns:
-            indices: int64 [batch, word], as wide as the longest caption, `PADDING` after a caption's last word.
-            lengths: int64 [batch], the number of words of each caption.
+    def encode(self, captions: Sequence[str]) -> Int[Tensor, "batch word"]:
+        """The numbers of the captions' words, int64, as wide as the longest caption, `PADDING` after its last word.
 
         Raises:
             UserError: a caption is empty or has a word that is not in the vocabulary.
@@ -109,8 +105,7 @@ class Vocabulary:
             torch.tensor([self._find(word, caption) for word in normalise(caption)])
             for caption in check_captions(captions)
         ]
-        lengths = torch.tensor([len(row) for row in rows])
-        return pad_sequence(rows, batch_first=True, padding_value=PADDING), lengths
+        return pad_sequence(rows, batch_first=True, padding_value=PADDING)
 
     def _find(self, word: str, caption: str) -> int:
         if (index := self._index.get(word)) is not None:

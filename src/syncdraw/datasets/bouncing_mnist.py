@@ -1,6 +1,6 @@
 """Bouncing MNIST: glyphs that move left and right or up and down (v2, sections 4.2, 4.3 and 4.5).
 
-Clip number i is a pure function of the seed, the split and i. So a data set needs no storage, the fixed training set is
+Clip number i is a pure function of the split and i. So a data set needs no storage, the fixed training set is
 simply the first 12,000 clips, an endless one goes on counting, and a resumed run sees the clips it would have seen.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -25,7 +25,6 @@ from syncdraw.errors import UserError
 
 Split = Literal["train", "validation", "test"]
 Combinations = Literal["all", "seen", "unseen"]
-Wording = Literal["v2", "v1"]
 Combination = tuple[tuple[int, int], ...]
 """What a caption says: a (label, motion) for each glyph."""
 
@@ -34,6 +33,12 @@ MOTIONS = ("left and right", "up and down")
 
 STILL, DIAGONAL = -1, -2
 """The motions of glyphs that stay where they are, or move along both axes at once; see `BouncingMNISTConfig`."""
+
+SPEED = 7.2
+"""Pixels a frame. The papers name none; their released scripts move 0.2 of the free 36 pixels."""
+
+STILLS = 0.4
+"""Share of the stills among the clips with extra motions."""
 
 HELD_OUT_CLIPS = {"validation": 1_000, "test": 10_000}
 """The number of clips in the splits that are not trained on; `BouncingMNISTConfig.clips` sets the training split's."""
@@ -84,17 +89,16 @@ def _is_unseen(combination: Combination) -> bool:
     return sum(2 * label + motion for label, motion in combination) % 5 == 0
 
 
-def caption(labels: Sequence[int], motions: Sequence[int], wording: Wording = "v2") -> str:
+def caption(labels: Sequence[int], motions: Sequence[int]) -> str:
     """The sentence for a clip: one label and one motion (an index into `MOTIONS`) for each of its glyphs.
 
-    v2: 'digit 0 is moving up and down and digit 1 is moving left and right' (section 4.5.2).
-    v1: 'The digit 0 is moving up and down, and digit 1 is moving left and right'.
-    A glyph whose motion is `STILL` is only named: 'digit 0'. One whose motion is `DIAGONAL` 'is moving diagonally'.
+    'digit 0 is moving up and down and digit 1 is moving left and right' (v2 section 4.5.2; v1's captions have the same
+    words, but for 'the' and a comma, which `vocabulary.normalise` drops). A glyph whose motion is `STILL` is only
+    named: 'digit 0'. One whose motion is `DIAGONAL` 'is moving diagonally'.
     """
     phrases = {STILL: "", DIAGONAL: " is moving diagonally"}
     phrases |= {motion: f" is moving {words}" for motion, words in enumerate(MOTIONS)}
-    clauses = [f"digit {label}{phrases[motion]}" for label, motion in zip(labels, motions, strict=True)]
-    return " and ".join(clauses) if wording == "v2" else "The " + ", and ".join(clauses)
+    return " and ".join(f"digit {label}{phrases[motion]}" for label, motion in zip(labels, motions, strict=True))
 
 
 _WORDS = ("the", "digit", "is", "moving", "left", "and", "right", "up", "down")
@@ -134,64 +138,49 @@ class BouncingMNISTConfig:
 
     Attributes:
         digits: glyphs in each clip.
-        frames: frames in each clip.
-        height: pixels, more than the 28 of a glyph.
-        width: pixels, more than the 28 of a glyph.
-        channels: 1 (grey) or 3 (the grey repeated).
-        speed: pixels a frame. The papers name none; their released scripts move 0.2 of the free 36 pixels.
+        shape: frames, channels (1, or 3 for the grey repeated), height and width (pixels, more than a glyph's 28).
         clips: clips in the training split; 0 for an endless one.
         combinations: which digits and motions occur: all, or those on one side of the hard split (v2, section 4.5).
-        stills: share of training clips that show their first frame throughout, captioned 'digit 3'. In the hard split
-            each digit has one motion, so nothing else tells a model which of the words stand for the digit (ours; no
-            unseen combination is shown).
-        diagonals: share of training clips whose glyphs move along both axes at once, captioned 'digit 3 is moving
-            diagonally': a motion that all digits share, for the same end.
-        wording: the captions' wording, v1's or v2's.
+        extra_motions: share of training clips that show motions which all digits share: two in five show their first
+            frame throughout, captioned 'digit 3'; in the others glyphs move along both axes at once, captioned 'digit 3
+            is moving diagonally'. In the hard split each digit has one motion, so nothing else tells a model which of
+            the words stand for the digit (ours; no unseen combination is shown).
         glyphs: a folder with idx files of other 28 x 28 glyphs, named as MNIST's or EMNIST's; None for MNIST.
-        seed: another seed gives other clips. The hard split does not depend on it.
 
     Raises:
         UserError: a value is out of range.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
     digits: int = 1
-    frames: int = 10
-    height: int = 64
-    width: int = 64
-    channels: int = 1
-    speed: float = 7.2
+    shape: tuple[int, int, int, int] = (10, 1, 64, 64)
     clips: int = 12_000
     combinations: Combinations = "all"
-    stills: float = 0.0
-    diagonals: float = 0.0
-    wording: Wording = "v2"
+    extra_motions: float = 0.0
     glyphs: str | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        minima = {"digits": 1, "frames": 1, "height": GLYPH_SIZE + 1, "width": GLYPH_SIZE + 1, "clips": 0, "seed": 0}
-        for name, minimum in minima.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or not minimum <= value < 2**63:
-                raise UserError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
-        if not isinstance(self.speed, (int, float)) or not 0 < self.speed < math.inf:
-            raise UserError(f"speed must be a number of pixels above 0, not {self.speed!r}")
-        for name in ("stills", "diagonals"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise UserError(f"{name} must be a share from 0 to 1, not {value!r}")
-        if self.stills + self.diagonals > 1:
-            raise UserError(f"stills and diagonals are {self.stills} and {self.diagonals}, more than 1 together")
-        for name, allowed in (
-            ("channels", (1, 3)),
-            ("combinations", get_args(Combinations)),
-            ("wording", get_args(Wording)),
-        ):
-            if getattr(self, name) not in allowed:
-                choices = " or ".join(map(str, allowed))
-                raise UserError(f"{name} must be {choices}, not {getattr(self, name)!r}")
+        shape = tuple(self.shape)  # JSON and YAML give lists
+        if len(shape) != 4:
+            raise UserError(f"bouncing.shape is {list(shape)}; it must be frames, channels, height and width")
+        object.__setattr__(self, "shape", shape)
+        frames, channels, height, width = shape
+        values = {"digits": (self.digits, 1), "frames of shape": (frames, 1), "height of shape": (height, GLYPH_SIZE + 1),
+                  "width of shape": (width, GLYPH_SIZE + 1), "clips": (self.clips, 0)}  # fmt: skip
+        for name, (value, minimum) in values.items():
+            if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < 2**63:
+                raise UserError(f"bouncing.{name} must be a whole number of at least {minimum}, not {value!r}")
+        if channels not in (1, 3):
+            raise UserError(f"bouncing.channels of shape must be 1 or 3, not {channels!r}")
+        if not isinstance(self.extra_motions, (int, float)) or not 0 <= self.extra_motions <= 1:
+            raise UserError(f"bouncing.extra_motions must be a share from 0 to 1, not {self.extra_motions!r}")
+        if self.combinations not in get_args(Combinations):
+            raise UserError(
+                f"bouncing.combinations must be {' or '.join(get_args(Combinations))}, not {self.combinations!r}"
+            )
         if self.combinations != "all" and self.digits > 2:
-            raise UserError(f"combinations must be all where digits is {self.digits}: the hard split ends at 2 digits")
+            raise UserError(f"bouncing.combinations must be all where digits is {self.digits}: the hard split ends at 2 digits")
 
 
 @dataclass(frozen=True)
@@ -245,7 +234,7 @@ class BouncingMNIST:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """`(frames, channels, height, width)` of every clip."""
-        return self.config.frames, self.config.channels, self.config.height, self.config.width
+        return self.config.shape
 
     def take(self, indices: NDArray[np.int64]) -> BouncingClips:
         """The clips with these numbers, in this order.
@@ -260,27 +249,28 @@ class BouncingMNIST:
 
         labels, motions, glyphs = self._draw_glyphs(indices)
         positions = self._draw_positions(indices, motions)
-        if self.split == "train" and (config.stills or config.diagonals):
-            share = self._uniform(indices, "still")[:, 0]
-            still = share < config.stills
+        if self.split == "train" and config.extra_motions:
+            share = self._uniform(indices, "still")[:, 0] / config.extra_motions
+            still = share < STILLS
             motions[still] = STILL
             positions[still] = positions[still][:, :, :1]
-            diagonal = share >= 1 - config.diagonals
+            diagonal = (share >= STILLS) & (share < 1)
             motions[diagonal] = DIAGONAL
             positions[diagonal] = self._draw_diagonals(indices[diagonal])
-        videos = np.zeros((len(indices), config.frames, config.height, config.width), np.uint8)
+        frames, channels, height, width = config.shape
+        videos = np.zeros((len(indices), frames, height, width), np.uint8)
         # The window of a clip and frame that begins at a row and column; writing into it draws on the video.
         windows = sliding_window_view(videos, (GLYPH_SIZE, GLYPH_SIZE), axis=(2, 3), writeable=True)
-        clip, frame = np.ogrid[: len(indices), : config.frames]
+        clip, frame = np.ogrid[: len(indices), :frames]
         for digit in range(config.digits):
             where = (clip, frame, positions[:, digit, :, 0], positions[:, digit, :, 1])
             image = self.glyphs.images[glyphs[:, digit], None]
             windows[where] = image if digit == 0 else np.minimum(windows[where], 255 - image) + image  # sum and clip
         videos = videos[:, :, None]
         return BouncingClips(
-            videos=videos if config.channels == 1 else videos.repeat(config.channels, axis=2),
+            videos=videos if channels == 1 else videos.repeat(channels, axis=2),
             captions=[
-                caption(label, motion, config.wording)
+                caption(label, motion)
                 for label, motion in zip(labels.tolist(), motions.tolist(), strict=True)
             ],
             labels=labels,
@@ -290,9 +280,9 @@ class BouncingMNIST:
 
     def wordings(self) -> list[str]:
         """Captions that hold every word that any split's captions may hold."""
-        motions = [*range(len(MOTIONS)), *([DIAGONAL] if self.config.diagonals else [])]
-        count, wording = self.config.digits, self.config.wording
-        return [caption([c] * count, [m] * count, wording) for c in self.glyphs.classes.tolist() for m in motions]
+        motions = [*range(len(MOTIONS)), *([DIAGONAL] if self.config.extra_motions else [])]
+        count = self.config.digits
+        return [caption([c] * count, [m] * count) for c in self.glyphs.classes.tolist() for m in motions]
 
     def _draw_glyphs(
         self, indices: NDArray[np.int64]
@@ -312,9 +302,9 @@ class BouncingMNIST:
 
     def _draw_positions(self, indices: NDArray[np.int64], motions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows and columns `[batch, glyph, frame, 2]` of the glyphs' top left corners."""
-        free = np.array([self.config.height - GLYPH_SIZE, self.config.width - GLYPH_SIZE])
+        free = np.array(self.config.shape[2:]) - GLYPH_SIZE
         moving = 1 - motions  # the axis along which a glyph moves: 0 rows, 1 columns
-        along = self._draw_path(indices, free[moving], self.config.speed, "start", "direction")
+        along = self._draw_path(indices, free[moving], SPEED, "start", "direction")
         across = (self._uniform(indices, "across") * (free[motions] + 1)).astype(np.int64)
         positions: NDArray[np.int64] = np.where(
             moving[..., None, None] == np.arange(2), along[..., None], across[..., None, None]
@@ -323,12 +313,12 @@ class BouncingMNIST:
 
     def _draw_diagonals(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions as `_draw_positions` gives them, of glyphs that go as fast along both axes at once."""
-        speed = self.config.speed / math.sqrt(2)
+        speed = SPEED / math.sqrt(2)
         axes = [
             self._draw_path(indices, np.array(length - GLYPH_SIZE), speed, *fields)
             for length, fields in (
-                (self.config.height, ("start", "direction")),
-                (self.config.width, ("second start", "second direction")),
+                (self.config.shape[2], ("start", "direction")),
+                (self.config.shape[3], ("second start", "second direction")),
             )
         ]
         return np.stack(axes, axis=-1)
@@ -338,16 +328,16 @@ class BouncingMNIST:
     ) -> NDArray[np.int64]:
         """Where a glyph is along an axis, `[batch, glyph, frame]`, in pixels from 0 to `reach`, `[batch, glyph]`."""
         sign = np.where(self._uniform(indices, direction) < 0.5, -1.0, 1.0)
-        travelled = sign[..., None] * speed * np.arange(self.config.frames)
+        travelled = sign[..., None] * speed * np.arange(self.config.shape[0])
         # A reflection at both borders is a triangle wave whose period is twice the free length.
         phase = (self._uniform(indices, start) * reach)[..., None] + travelled
         along = reach[..., None] - np.abs(np.mod(phase, 2 * reach[..., None]) - reach[..., None])
         return np.floor(along + 0.5).astype(np.int64)
 
     def _uniform(self, indices: NDArray[np.int64], field: str) -> NDArray[np.float64]:
-        """Numbers in [0, 1), `[batch, glyph]`: a hash of the seed, the split, the clip, the field and the glyph."""
+        """Numbers in [0, 1), `[batch, glyph]`: a hash of the split, the clip, the field and the glyph."""
         fields = _FIELDS.index(field) + 64 * np.arange(self.config.digits)  # room for 64 fields
-        key = np.array(self.config.seed, np.uint64, ndmin=2)
+        key = np.zeros((1, 1), np.uint64)
         for part in (np.array(_SPLITS.index(self.split)), indices[:, None], fields):
             key = _scramble(key) + part.astype(np.uint64)
         return (_scramble(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,0 +1,190 @@
+"""What shapes a model. The defaults are the papers'; what is marked (ours) goes beyond them.
+
+`build.py` makes a model of a config. The fields under "from the data" are not settings: training fills them in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from syncdraw.errors import UserError
+
+Protocol = Literal["binary", "grey"]
+"""Pixels as targets: thresholded at 0.5 (`binary`), or soft, divided by 255 (`grey`)."""
+
+
+STRICT = {"extra": "forbid"}
+"""For `reading.read_settings`: a setting that is not known is not passed over."""
+
+
+def at_least(minimum: int, path: str, config: object, *names: str) -> None:
+    """Raise UserError unless each of these fields of a config is a whole number of `minimum` or more."""
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise UserError(f"{path}{name} is {value!r}; it must be a whole number, {minimum} or more")
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """How the model looks and paints.
+
+    Attributes:
+        kind: a window for each frame, one for all frames (Table 1's Global), or one in space-time (its Baseline).
+        write_grid_size: K for writing, where it differs from reading (ours).
+        read_from: windows to read with come from h_dec^{t-1} (v1), or from h_dec^{t-1} and the video (v2).
+        smooth_start: filters begin half a stride wide, not 1 pixel (ours).
+        shared_content: what is written is shared by all frames, each placing it, not each frame's own (ours).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    kind: Literal["frame", "global", "cuboid"] = "frame"
+    write_grid_size: int | None = None
+    read_from: Literal["state", "state_and_video"] = "state"
+    smooth_start: bool = False
+    shared_content: bool = False
+
+    def __post_init__(self) -> None:
+        if self.write_grid_size is not None:
+            at_least(1, "model.attention.", self, "write_grid_size")
+        if self.shared_content and self.kind == "cuboid":
+            raise UserError("model.attention.shared_content goes with kind frame or global, not cuboid")
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """What z is drawn from when there is no video.
+
+    Attributes:
+        kind: N(0, I) (v2), v1's caption prior, or a network of h_dec^{t-1} and the caption (ours).
+        components: of which the network prior is a mixture; the papers' priors have one (ours).
+        categories: without captions, a model chooses one of so many before it draws (ours); 0 for none.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    kind: Literal["standard", "caption", "network"] = "standard"
+    components: int = 1
+    categories: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(1, "model.prior.", self, "components")
+        at_least(0, "model.prior.", self, "categories")
+        if self.components > 1 and self.kind != "network":
+            raise UserError(f"model.prior.kind is {self.kind}; with several model.prior.components it must be network")
+        if self.categories == 1:
+            raise UserError("model.prior.categories is 1; it must be 0 for none, or 2 or more")
+
+
+@dataclass(frozen=True)
+class CaptionConfig:
+    """How captions condition the drawing.
+
+    Attributes:
+        route: none; alignment, v1's, word by word; or v2's one vector for the sentence, from an encoder that is trained
+            with the model (recurrent) or comes trained (minilm, or skip-thoughts:FOLDER).
+        size: width of what a trained encoder makes of a caption, or of the vector of a category.
+        vocabulary: from the data: the words that a trained encoder knows.
+        encoder_version: from the data: the weights that a pretrained encoder had when the model was trained.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    route: str = "none"
+    size: int = 128
+    vocabulary: tuple[str, ...] = ()
+    encoder_version: str = ""
+
+    def __post_init__(self) -> None:
+        at_least(1, "model.captions.", self, "size")
+        known = ("none", "alignment", "recurrent", "minilm")
+        if self.route not in known and not (self.route.startswith("skip-thoughts:") and len(self.route) > 14):
+            raise UserError(
+                f"model.captions.route is {self.route!r}; it must be {', '.join(known)} or skip-thoughts:FOLDER"
+            )
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))  # JSON and YAML give lists
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the encoder comes trained."""
+        return self.route not in ("none", "alignment", "recurrent")
+
+
+@dataclass(frozen=True)
+class SyncDrawConfig:
+    """Everything that shapes a model.
+
+    Attributes:
+        frames: from the data: number of frames, N in the papers.
+        channels: from the data: 1 for grey, 3 for RGB.
+        height: from the data: pixels, A.
+        width: from the data: pixels, B.
+        draw_steps: T, over how many steps the video is drawn.
+        layers: the video is drawn in so many layers, each over an equal share of the steps; they add up as light does
+            (ours; the papers: one). A layer draws one clause of the caption.
+        grid_size: K, the window has K x K filters.
+        hidden_size: width of both LSTMs.
+        latent_size: width of each z^t.
+        canvas: starts at zero, probability 0.5 everywhere (papers); at a learned logit for each channel (ours, and DRAW's
+            code); or at a learned image, one logit for each pixel, which suits films before a fixed ground (ours).
+        protocol: pixels as targets are thresholded at 0.5 (binary), or soft (grey).
+        attention: how the model looks and paints.
+        prior: what z is drawn from when there is no video.
+        captions: how captions condition the drawing.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    frames: int = 10
+    channels: int = 1
+    height: int = 64
+    width: int = 64
+    draw_steps: int = 10
+    layers: int = 1
+    grid_size: int = 8
+    hidden_size: int = 256
+    latent_size: int = 100
+    canvas: Literal["zero", "learned", "image"] = "zero"
+    protocol: Protocol = "grey"
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    captions: CaptionConfig = field(default_factory=CaptionConfig)
+
+    def __post_init__(self) -> None:
+        sizes = "frames", "height", "width", "draw_steps", "layers", "grid_size", "hidden_size", "latent_size"
+        at_least(1, "model.", self, *sizes)
+        if self.channels not in (1, 3):
+            raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
+        if self.protocol not in ("binary", "grey"):
+            raise UserError(f"model.protocol is {self.protocol!r}; it must be binary or grey")
+        if self.canvas not in ("zero", "learned", "image"):
+            raise UserError(f"model.canvas is {self.canvas!r}; it must be zero, learned or image")
+        if self.draw_steps % self.layers:
+            raise UserError(
+                f"model.layers is {self.layers}; it must divide model.draw_steps, which is {self.draw_steps}"
+            )
+        if self.prior.categories and self.captioned:
+            raise UserError(
+                f"model.captions.route is {self.captions.route}; with model.prior.categories it must be none"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """`(frames, channels, height, width)` of a video."""
+        return self.frames, self.channels, self.height, self.width
+
+    @property
+    def captioned(self) -> bool:
+        """Whether videos are drawn from captions."""
+        return self.captions.route != "none"
+
+    @property
+    def write_grid_size(self) -> int:
+        """K for writing."""
+        return self.attention.write_grid_size or self.grid_size
+
+
+FROM_DATA = ("frames", "channels", "height", "width", "captions.vocabulary", "captions.encoder_version")
+"""Fields of `SyncDrawConfig` that training fills in from the data set."""

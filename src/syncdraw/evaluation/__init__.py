@@ -1,0 +1,1 @@
+"""How good a model is: bounds in nats, captions read by a judge, distances to real clips."""

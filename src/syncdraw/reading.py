@@ -1,0 +1,47 @@
+"""Settings as they come from YAML, the command line or a stranger's file: checked strictly, field by field."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from syncdraw.errors import UserError
+
+Kind = TypeVar("Kind")
+
+
+def read_settings(kind: type[Kind], values: Any, source: str) -> Kind:
+    """A dataclass of settings from nested values, as JSON or YAML give them.
+
+    Args:
+        source: the file that they are from, for messages.
+
+    Raises:
+        UserError: a field is unknown, of another type, or out of range; it names the file and the field.
+    """
+    try:
+        # By way of JSON, whose strict types are those that settings have: no text for a number, but a list for a tuple.
+        return _adapter(kind).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_sentence(error)}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{source} cannot be read as settings ({' '.join(str(error).split())[:200]})") from None
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if isinstance(first.get("ctx", {}).get("error"), UserError):
+        return str(first["ctx"]["error"])
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{where} is no setting"
+    message = first["msg"]
+    return f"{where} is {str(first['input'])[:60]!r}: {message[:1].lower()}{message[1:]}"

@@ -1,0 +1,87 @@
+"""Several processes that train one model: `torchrun --nproc_per_node 4 -m syncdraw train ...`, or accelerate launch.
+
+Both say in the environment who is who. Batches and noise are defined by the global step and clip, so that any number
+of processes sees the same batches.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from syncdraw.errors import UserError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that share the work.
+
+    Attributes:
+        rank: its number. count: how many there are. device: on which it works.
+    """
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @classmethod
+    def join(cls, device: str | None = None) -> Processes:
+        """This process, alone or with the others that a launcher started.
+
+        Args:
+            device: cpu, cuda, mps; the fastest that there is unless given.
+        """
+        rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        local = int(os.environ.get("LOCAL_RANK", 0))
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if device == "cuda" and count > 1:
+            torch.cuda.set_device(local)
+        if count > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+        return cls(rank, count, torch.device(device, local) if device == "cuda" else torch.device(device))
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def share(self, batch_size: int) -> slice:
+        """Which clips of a batch are this process's.
+
+        Raises:
+            UserError: the batch cannot be shared out evenly.
+        """
+        each, left = divmod(batch_size, self.count)
+        if left:
+            raise UserError(f"train.batch_size is {batch_size}; it must be a multiple of the {self.count} processes")
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Every process gets the mean of all processes' gradients."""
+        if self.count > 1:
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            self._average(gradients)
+
+    def average(self, values: Tensor) -> Tensor:
+        """The mean over all processes."""
+        if self.count > 1:
+            self._average([values])
+        return values
+
+    def _average(self, tensors: Sequence[Tensor]) -> None:
+        flat = _flatten_dense_tensors(tensors)
+        distributed.all_reduce(flat)
+        flat /= self.count
+        for tensor, mean in zip(tensors, _unflatten_dense_tensors(flat, tensors), strict=True):
+            tensor.copy_(mean)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            distributed.barrier()

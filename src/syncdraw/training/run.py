@@ -1,0 +1,200 @@
+"""One run: data, model and optimisation are put together, then the loop has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from syncdraw import pretrained
+from syncdraw.build import build
+from syncdraw.config import SyncDrawConfig
+from syncdraw.datasets.bouncing_mnist import BouncingMNIST
+from syncdraw.datasets.clips import Dataset
+from syncdraw.errors import UserError
+from syncdraw.evaluation.bounds import bound
+from syncdraw.evaluation.distances import Scorer
+from syncdraw.extensions.held_gradients import hold_gradients
+from syncdraw.model import SyncDraw
+from syncdraw.training.batches import Batches
+from syncdraw.training.loop import Evaluator, VideoModel, fit
+from syncdraw.training.optimization import Optimization
+from syncdraw.training.processes import Processes
+from syncdraw.training.run_folder import RunFolder
+from syncdraw.training.settings import RunConfig, complete, dataset_of
+from syncdraw.training.warm_start import begin, starting_model
+
+VALIDATION_CLIPS = 200
+"""Held-out clips measured at each validation; of MNIST's digits, as many samples are, too."""
+
+
+def train(
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    device: str | None = None,
+    build_model: Callable[[SyncDrawConfig], SyncDraw] = build,
+    evaluators: Sequence[Evaluator] = (),
+) -> Path:
+    """Train until `max_steps`, or until interrupted.
+
+    Args:
+        config: the run. With `resume` it must be the one that the run began with, but for settings under `train` other
+            than `seed` and `batch_size`.
+        out: the run folder.
+        device: cpu, cuda or mps; the fastest that there is unless given.
+        build_model: makes the model, with an attention, prior or conditioner of yours, say.
+        evaluators: measure the model at each validation, beside the bound on held-out clips.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: the folder holds a run and `resume` is False, or the other way round; or a setting is wrong.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the state is saved.
+    """
+    run, processes = RunFolder(out), Processes.join(device)
+    with run.owned() if processes.first else run.shared():
+        run.check(resume)
+        if resume:
+            run.check_same(config)
+        dataset, validation = dataset_of(config, "train"), _held_out(config)
+        # A run that was broken off before it saved anything begins at its first step again.
+        state = run.load_state() if resume and run.saved else None
+        config = complete(config, dataset, _known_words(config, run if state else None))
+        processes.share(config.train.batch_size)
+        torch.manual_seed(config.train.seed)
+        model = build_model(config.model).to(processes.device)
+        if state is None:
+            begin(model, config, dataset, progress and processes.first)
+        if config.train.start.only_inference:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(name.startswith("inference."))
+        if config.train.optimizer.gradient_ratio is not None:
+            hold_gradients(model, config.train.optimizer.gradient_ratio)
+        optimization = Optimization(model, config.train.optimizer, config.train.max_steps, processes)
+        if state is not None:
+            _restore(state, model, optimization, run)
+        step = int(state["step"]) if state else 0
+        if processes.first:
+            run.write_config(config)
+            run.begin_metrics(step)
+        length = _caption_length(model, dataset)
+        batches = Batches(model, dataset, config.train.batch_size, config.train.seed, processes, length)
+        if progress and processes.first:
+            print(_about(config, dataset, model, processes, step), file=sys.stderr)
+        try:
+            fit(
+                model,
+                batches,
+                optimization,
+                config.train,
+                run,
+                resumed=state or {"step": 0, "seconds": 0.0},
+                evaluators=[*usual_evaluators(validation, config), *evaluators],
+                what=_what_to_draw(model, validation),
+                save_model=lambda reached: _save_model(model, run, config, reached),
+                progress=progress,
+            )
+        finally:
+            run.close()
+    return run.path
+
+
+def usual_evaluators(validation: Dataset, config: RunConfig) -> list[Evaluator]:
+    """The bound on held-out clips and, of MNIST's digits, what the judge sees in samples."""
+    seed = config.train.seed
+
+    def bounded(model: VideoModel) -> dict[str, float]:
+        result = bound(model, validation, protocol=config.model.protocol, clips=VALIDATION_CLIPS, seed=seed)
+        return {
+            "validation_L_X": result.reconstruction,
+            "validation_L_Z": result.divergence,
+            "validation_negative_elbo": result.negative_elbo,
+        }
+
+    scorer: list[Scorer] = []
+
+    def judged(model: VideoModel) -> dict[str, float]:
+        assert isinstance(validation, BouncingMNIST)
+        if not scorer:
+            clips = validation.take(np.arange(min(VALIDATION_CLIPS, len(validation)), dtype=np.int64))
+            scorer.append(Scorer(clips, validation.config))
+        return scorer[0].scores(model, seed)
+
+    digits = isinstance(validation, BouncingMNIST) and validation.config.glyphs is None
+    return [bounded, judged] if digits else [bounded]
+
+
+def _held_out(config: RunConfig) -> Dataset:
+    """The validation split; of a folder with very few clips, which has none, the training split."""
+    try:
+        return dataset_of(config, "validation")
+    except UserError as error:
+        dataset = dataset_of(config, "train")
+        print(f"{error}: validation measures training clips instead", file=sys.stderr)
+        return dataset
+
+
+def _known_words(config: RunConfig, resumed: RunFolder | None) -> tuple[str, ...]:
+    if resumed is not None:
+        return tuple(resumed.config()["model"]["captions"]["vocabulary"])
+    if config.train.start.model is not None and config.model.captioned:
+        return starting_model(config.train.start.model).config.captions.vocabulary
+    return ()
+
+
+def _restore(state: dict[str, Any], model: SyncDraw, optimization: Optimization, run: RunFolder) -> None:
+    try:
+        model.load_state_dict(state["model"])
+        optimization.load_state_dict(state)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the state in {run} cannot be resumed from: it is of another model ({reason})") from error
+
+
+def _caption_length(model: SyncDraw, dataset: Dataset) -> int:
+    if not model.captioned or model.config.captions.pretrained:
+        return 0
+    wordings = dataset.wordings()
+    tokens = model.tokenise(wordings, len(wordings))
+    return 0 if tokens is None else tokens.shape[-1]
+
+
+def _what_to_draw(model: SyncDraw, validation: Dataset) -> int | list[str]:
+    if not model.captioned:
+        return 16
+    return validation.take(np.arange(min(16, len(validation)), dtype=np.int64)).captions or []
+
+
+def _about(config: RunConfig, dataset: Dataset, model: SyncDraw, processes: Processes, step: int) -> str:
+    """What is trained on what, before the first step."""
+    frames, channels, height, width = dataset.shape
+    threads = f" ({torch.get_num_threads()} threads)" if processes.device.type == "cpu" else ""
+    clips = f"{len(dataset):,} clips" if len(dataset) else "endless clips"
+    colour = "grey" if channels == 1 else "RGB"
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    captions = f"captions by {config.model.captions.route}" if model.captioned else "no captions"
+    return (
+        f"{config.data}: {clips} of {frames} frames, {width} x {height} {colour}, {captions}; "
+        f"{parameters:,} parameters on {processes.device}{threads}; "
+        f"steps {step:,} to {config.train.max_steps:,} of {config.train.batch_size} clips"
+    )
+
+
+def _save_model(model: SyncDraw, run: RunFolder, config: RunConfig, reached: dict[str, Any]) -> None:
+    steps, seconds = reached["step"], reached["seconds"]
+    trained = {
+        "steps": steps,
+        "clips_seen": steps * config.train.batch_size,
+        "minutes": round(seconds / 60, 1),
+    }
+    bouncing = dataclasses.asdict(config.bouncing)
+    pretrained.save(model, run.path, trained=trained, data=config.data, bouncing=bouncing)

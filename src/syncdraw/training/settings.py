@@ -1,0 +1,163 @@
+"""How a model is trained: what a recipe's YAML holds, and a run's config.yaml."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from syncdraw.config import STRICT, SyncDrawConfig, at_least
+from syncdraw.datasets import open_dataset
+from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
+from syncdraw.datasets.clips import Dataset
+from syncdraw.encoders import load_encoder
+from syncdraw.errors import UserError
+from syncdraw.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How weights are moved. Adam's beta1 is 0.5 and gradients are clipped to a norm of 10, as in v2 section 4.
+
+    Attributes:
+        learning_rate: of Adam.
+        matrix_learning_rate: of Muon, which then trains the matrices between hidden layers in Adam's place (ours).
+        warmup_steps: steps over which the rates grow from zero.
+        final_learning_rate: of Adam, reached at max_steps on a cosine, and Muon's falls with it; None keeps both.
+        gradient_ratio: at every drawing step, a video's gradient is scaled down to so many times the median of its
+            batch; None leaves it (ours).
+        ema: decay of the moving average of the weights that is saved and sampled from; 0 for none.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    learning_rate: float = 1e-3
+    matrix_learning_rate: float | None = None
+    warmup_steps: int = 0
+    final_learning_rate: float | None = None
+    gradient_ratio: float | None = None
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least(0, "train.optimizer.", self, "warmup_steps")
+        for name in ("learning_rate", "matrix_learning_rate", "final_learning_rate"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 < rate < float("inf"):
+                raise UserError(f"train.optimizer.{name} is {rate}; it must be more than 0")
+        if self.gradient_ratio is not None and not 1 <= self.gradient_ratio < float("inf"):
+            raise UserError(f"train.optimizer.gradient_ratio is {self.gradient_ratio}; it must be at least 1")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"train.optimizer.ema is {self.ema}; it must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """What training begins from. A recipe's stages begin from the one before.
+
+    Attributes:
+        model: whose weights training begins from. It may differ in captions, layers, drawing steps, canvas, prior and
+            protocol; what it does not have begins anew.
+        only_inference: train what encodes a video and leave what draws it as it is.
+        cluster_from: begin a mixture prior or categories from clusters of the latents of this drawing step and the
+            later ones; from where they say what is drawn and no longer where. Categories that the model has already are
+            kept, and a mixture prior beside them begins from the steps before this one.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    model: str | None = None
+    only_inference: bool = False
+    cluster_from: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cluster_from is not None:
+            at_least(1, "train.start.", self, "cluster_from")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, on how much, and from what.
+
+    Attributes:
+        max_steps: optimiser steps.
+        batch_size: clips a step, over all processes.
+        seed: of weights, order of clips, and noise.
+        divergence_weight: of L_Z in the loss. 1 is the bound; more keeps the posterior nearer to the prior.
+        every: steps from one validation, picture of samples and checkpoint to the next.
+        optimizer: how weights are moved.
+        start: what training begins from.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    max_steps: int = 50_000
+    batch_size: int = 100
+    seed: int = 0
+    divergence_weight: float = 1.0
+    every: int = 500
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+
+    def __post_init__(self) -> None:
+        at_least(1, "train.", self, "max_steps", "batch_size", "every")
+        at_least(0, "train.", self, "seed")
+        if self.seed >= 2**32:
+            raise UserError(f"train.seed is {self.seed}; it must be below 2**32")
+        if not 0 <= self.divergence_weight < float("inf"):
+            raise UserError(f"train.divergence_weight is {self.divergence_weight}; it must be 0 or more")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run.
+
+    Attributes:
+        model: shape of the model.
+        data: bouncing_mnist, binarized_mnist, or a folder made by `syncdraw prepare`.
+        bouncing: settings of the data, where it is bouncing_mnist.
+        train: how it is trained.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    model: SyncDrawConfig = field(default_factory=SyncDrawConfig)
+    data: str = "bouncing_mnist"
+    bouncing: BouncingMNISTConfig = field(default_factory=BouncingMNISTConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+Split = Literal["train", "validation", "test"]
+
+
+def dataset_of(config: RunConfig, split: Split) -> Dataset:
+    """The data set that a run trains or is validated on.
+
+    Raises:
+        UserError: it is not there.
+    """
+    return open_dataset(config.data, config.bouncing, split, captions=True if config.model.captioned else None)
+
+
+def complete(config: RunConfig, dataset: Dataset, known: tuple[str, ...] = ()) -> RunConfig:
+    """Fill in what the data decide: the shape, the vocabulary of a trained encoder, the version of a pretrained one.
+
+    A vocabulary that is `known` already is kept where it has every word, and with it what was learned of the words.
+    """
+    frames, channels, height, width = dataset.shape
+    captions = config.model.captions
+    if captions.pretrained:
+        captions = dataclasses.replace(captions, encoder_version=load_encoder(captions.route).version)
+    elif config.model.captioned and not captions.vocabulary:
+        words = Vocabulary.from_captions(dataset.wordings()).words
+        captions = dataclasses.replace(captions, vocabulary=known if set(words) <= set(known) else words)
+    model = dataclasses.replace(
+        config.model, frames=frames, channels=channels, height=height, width=width, captions=captions
+    )
+    return dataclasses.replace(config, model=model)
+
+
+def as_dict(config: RunConfig) -> dict[str, Any]:
+    """As JSON and YAML hold it, with tuples as lists."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return values

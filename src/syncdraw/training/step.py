@@ -1,0 +1,148 @@
+"""One training step: on a CPU as it is written, on a GPU captured once as a CUDA graph and replayed.
+
+A step of Sync-DRAW launches thousands of small kernels, and the GPU waits for each launch. A graph launches them all at
+once. It sees fixed addresses, so a batch is copied into buffers, and what changes lies in tensors.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from syncdraw.attention import FrameAttention
+from syncdraw.training.batches import mapped, tensors_in
+from syncdraw.training.optimization import Optimization
+
+Measured = Tensor
+"""L_X, L_Z (nats per video) and the norm of the gradient, `[3]`, on the model's device."""
+
+
+class Bounds(Protocol):
+    """L_X and L_Z of a batch."""
+
+    @property
+    def reconstruction(self) -> Tensor: ...
+    @property
+    def divergence(self) -> Tensor: ...
+
+
+class Bounding(Protocol):
+    """What a step needs of a model."""
+
+    def bound(self, batch: Any) -> Bounds: ...
+
+
+def eager(model: Bounding, optimization: Optimization, divergence_weight: float) -> Callable[[Any], Measured]:
+    """A step that takes a batch and trains on it."""
+
+    def step(batch: Any) -> Measured:
+        bound = model.bound(batch)
+        loss = (bound.reconstruction + divergence_weight * bound.divergence).mean()
+        norm = optimization.update(loss)
+        return torch.stack([bound.reconstruction.mean(), bound.divergence.mean(), norm]).detach()
+
+    return step
+
+
+class Captured:
+    """A step as a CUDA graph, which is captured with the first batch.
+
+    Args:
+        step: what `eager` gives.
+        optimization: whose tensors the step changes.
+    """
+
+    warm_up_steps = 3  # libraries set themselves up in the first calls, which must not be captured
+
+    def __init__(self, step: Callable[[Any], Measured], optimization: Optimization, device: torch.device) -> None:
+        self.step, self.optimization, self.device = step, optimization, device
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, batch: Any) -> Measured:
+        if self.graph is None:
+            self.capture(batch)
+        assert self.graph is not None
+        for buffer, tensor in zip(self.buffers, tensors_in(batch), strict=True):
+            buffer.copy_(tensor, non_blocking=True)
+        self.graph.replay()
+        return self.measured.clone()
+
+    def capture(self, batch: Any) -> None:
+        """Record the step; weights, averages and optimisers stay as they are."""
+        batch = mapped(batch, lambda tensor: tensor.to(self.device))
+        self.buffers = tensors_in(batch)
+        before = [tensor.clone() for tensor in self.optimization.tensors()]
+        stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(stream):
+            for _ in range(self.warm_up_steps):
+                self.step(batch)
+        torch.cuda.current_stream(self.device).wait_stream(stream)
+        # The warm-up has trained; what it changed is put back, and what it made anew begins at zero.
+        after = self.optimization.tensors()
+        for tensor, value in zip(after, before, strict=False):
+            tensor.copy_(value)
+        for tensor in after[len(before):]:
+            tensor.zero_()
+        for optimizer in self.optimization.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.measured = self.step(batch)
+        self.graph = graph
+
+
+def fastest(
+    model: Bounding, optimization: Optimization, divergence_weight: float, device: torch.device, sample: Any
+) -> Callable[[Any], Measured]:
+    """A captured step where there is CUDA and the step can be captured, else an eager one, said once.
+
+    Args:
+        sample: a batch, with which capturing is tried.
+    """
+    step = eager(model, optimization, divergence_weight)
+    if device.type != "cuda":
+        return step
+    for within in (compiled_attention, nothing_compiled):
+        captured = Captured(step, optimization, device)
+        try:
+            with within(model):
+                captured.capture(sample)
+            return captured
+        except Exception as error:  # of the compiler, of the driver
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            print(f"the step could not be captured as a CUDA graph ({within.__name__}; {reason})", file=sys.stderr)
+    return step
+
+
+@contextmanager
+def nothing_compiled(model: Any) -> Iterator[None]:
+    """Inside, all is as it was."""
+    yield
+
+
+@contextmanager
+def compiled_attention(model: Any) -> Iterator[None]:
+    """Inside, a model's windows, and what is read and written through them, are compiled.
+
+    A third of the captured step's time is saved. Outside they are not: each new batch size would be compiled anew.
+    """
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = 64  # first and later steps, layers and grids differ in shapes and strides
+    attentions = [module for module in model.modules() if isinstance(module, FrameAttention)]
+    names = ("window", "read", "write")
+    for attention in attentions:
+        for name in names:
+            setattr(attention, name, torch.compile(getattr(attention, name), fullgraph=True, dynamic=False))
+    try:
+        yield
+    finally:
+        for attention in attentions:
+            for name in names:
+                delattr(attention, name)

@@ -1,0 +1,130 @@
+"""What a model begins from: another model's weights, the clusters of what that one encodes, or the data's mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from syncdraw import pretrained
+from syncdraw.build import build
+from syncdraw.config import CaptionConfig, SyncDrawConfig
+from syncdraw.datasets.clips import Dataset
+from syncdraw.errors import UserError
+from syncdraw.extensions.clustering import cluster_prior, find_categories, recognise_layers
+from syncdraw.model import SyncDraw
+from syncdraw.training.settings import RunConfig
+
+
+def begin(model: SyncDraw, config: RunConfig, dataset: Dataset, progress: bool) -> None:
+    """Fill a fresh model with what is known before its first step.
+
+    Raises:
+        UserError: the model that it is to begin from is not there, or differs in a size that decides what the numbers
+            in a layer stand for.
+    """
+    start, seed = config.train.start, config.train.seed
+    categories, from_step = model.config.prior.categories, start.cluster_from
+    if start.model is None:
+        if categories or from_step is not None:
+            raise UserError(
+                "clusters are those of what a trained model encodes; name it with train.start.model, or leave out "
+                "model.prior.categories and train.start.cluster_from"
+            )
+        if start.only_inference:
+            raise UserError("train.start.only_inference needs a trained model: name it with train.start.model")
+        model.set_first_canvas(mean_frame(model, dataset))
+        return
+    source = starting_model(start.model).to(model.device)
+    copy_weights(source, model, start.model)
+    kept = categories and _same_captions(source.config, model.config)
+    if categories and not kept and from_step is None:
+        raise UserError(
+            f"model.prior.categories is {categories}: they are clusters of what {start.model} encodes; say from which "
+            "drawing step on with train.start.cluster_from"
+        )
+    if kept and model.config.layers > source.config.layers:
+        right = recognise_layers(model, seed=seed, progress=progress)
+        print(f"{categories} categories; {right:.1%} of its own layers are recognised", file=sys.stderr)
+    if from_step is None:
+        return
+    if kept or not categories:
+        cluster_prior(model, dataset, from_step=from_step, seed=seed, progress=progress)
+        return
+    right = find_categories(model, source, dataset, from_step=from_step, seed=seed, progress=progress)
+    print(f"{categories} categories; {right:.1%} of clips not shown are recognised", file=sys.stderr)
+
+
+def starting_model(name: str) -> SyncDraw:
+    """The model that a run begins from."""
+    try:
+        return pretrained.load(name)
+    except UserError as error:
+        raise UserError(f"train.start.model: {error}") from error
+
+
+def mean_frame(model: SyncDraw, dataset: Dataset) -> Tensor:
+    """The mean of 256 clips' frames, `[channel, height, width]` in [0, 1]."""
+    count = min(len(dataset) or 256, 256)
+    sample = model.targets(torch.from_numpy(dataset.take(np.arange(count, dtype=np.int64)).videos))
+    return sample.mean(dim=(0, 1))
+
+
+def copy_weights(source: SyncDraw, model: SyncDraw, name: str) -> None:
+    """Copy a trained model's weights into another, where their layers have the same meaning.
+
+    Captions come last in every layer's input, so that a layer which gains or loses them keeps what it has learned of
+    the rest. Words are compared by their text: caption layers are copied only where both models know the same words,
+    by the same encoder, and categories only where both models have as many.
+
+    Raises:
+        UserError: they differ in a size that decides what the numbers in a layer stand for.
+    """
+    for size, theirs in _sizes(source.config).items():
+        ours = _sizes(model.config)[size]
+        if theirs != ours:
+            raise UserError(
+                f"train.start.model: {name} has model.{size} {theirs}, this model {ours}; they must be equal"
+            )
+    if not _same_captions(source.config, model.config):
+        without = dataclasses.replace(source.config.prior, categories=0)
+        plain = build(dataclasses.replace(source.config, captions=CaptionConfig(), prior=without)).to(model.device)
+        _copy_overlap(source, plain)
+        source = plain
+    _copy_overlap(source, model)
+
+
+def _sizes(config: SyncDrawConfig) -> dict[str, object]:
+    """Where one of these differs, the parts of a layer's input or output do not lie where they lie in the other
+    model."""
+    return {
+        "frames": config.frames, "channels": config.channels, "grid_size": config.grid_size,
+        "hidden_size": config.hidden_size, "latent_size": config.latent_size,
+        "attention.kind": config.attention.kind, "attention.write_grid_size": config.write_grid_size,
+        "attention.shared_content": config.attention.shared_content,
+    }  # fmt: skip
+
+
+def _same_captions(source: SyncDrawConfig, target: SyncDrawConfig) -> bool:
+    return source.captions == target.captions and source.prior.categories == target.prior.categories
+
+
+@torch.no_grad()
+def _copy_overlap(source: SyncDraw, target: SyncDraw) -> None:
+    """Copy what tensors of the same name have in common."""
+    tensors = source.state_dict()
+    for name, theirs in target.state_dict().items():
+        ours = tensors.get(name)
+        if ours is None or ours.ndim != theirs.ndim:
+            continue
+        if name == "generator.first_canvas":
+            if target.config.canvas != "zero":  # what that promises, whatever the other has learned
+                theirs.copy_(ours if ours.shape[1:] in (theirs.shape[1:], (1, 1)) else ours.mean((1, 2), keepdim=True))
+            continue
+        if name == "inference.video_parameters.weight" and ours.shape != theirs.shape:
+            continue  # other pixels
+        overlap = tuple(slice(min(a, b)) for a, b in zip(ours.shape, theirs.shape, strict=True))
+        theirs[overlap] = ours[overlap]
