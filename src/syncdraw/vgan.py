@@ -35,8 +35,8 @@ DOUBLINGS = 4
 """How often each stream doubles its volume after the first one."""
 
 MASK_SPARSITY = 0.1
-"""lambda, the weight of the mask's L1 norm: of the mean over the mask's numbers, as in the released code. Their sum, which
-is what the paper writes, would be a hundred thousand times as much."""
+"""lambda, the weight of the mask's L1 norm. As in the released code it is the norm's mean over the mask's numbers, not
+their sum, which is what the paper writes and a hundred thousand times as much."""
 
 LEARNING_RATE, BETAS = 2e-4, (0.5, 0.999)
 """Of both Adams. The second beta is the released code's default."""
@@ -110,7 +110,7 @@ class Scene(NamedTuple):
 
     @property
     def video(self) -> Float[Tensor, "batch frame channel height width"]:
-        """The two streams, composed. In [0, 1], but for rounding."""
+        """The two streams, composed. In [0, 1], exactly: rounding keeps order, and m + (1 - m) rounds to 1."""
         return compose(*self)
 
 
@@ -228,7 +228,7 @@ class VGAN(nn.Module):
         self.eval()
         video = self.generator(temperature * self.noise(count, seed)).video
         self.train(was_training)
-        return video.clamp(0, 1)
+        return video
 
     def check(self, videos: Tensor) -> None:
         """Raise UserError unless the videos have the model's shape."""
@@ -280,13 +280,11 @@ def adversarial_step(
         precision: no, or bf16 for autocast.
     """
 
-    def autocast() -> torch.autocast:
-        # Entered anew after each move of the weights: inside one context, it would go on with the old ones' copies.
-        return torch.autocast(videos.device.type, torch.bfloat16, enabled=precision == "bf16")
-
     model.check(videos)
     model.train()
-    with autocast():
+    # Autocast would keep bfloat16 copies of the critic's weights, and go on with them after the weights have moved.
+    autocast = torch.autocast(videos.device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
+    with autocast:
         scene = model.generator(noise)
         fake = scene.video
         critic_loss = model.critic.loss(videos, REAL) + model.critic.loss(fake.detach(), FAKE)
@@ -294,7 +292,7 @@ def adversarial_step(
     critic_loss.backward()
     critic_optimizer.step()
 
-    with autocast():
+    with autocast:
         generator_loss = model.critic.loss(fake, REAL)
     sparsity = MASK_SPARSITY * scene.mask.mean()  # a sigmoid is its own absolute value
     generator_optimizer.zero_grad()
