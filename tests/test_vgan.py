@@ -314,7 +314,7 @@ def test_generated_videos_depend_on_the_seed_but_not_on_how_many() -> None:
     torch.testing.assert_close(model.generate(1, seed=3), four[:1])
     assert not torch.allclose(four[0], four[1], atol=1e-3)
     assert not torch.allclose(four[0], model.generate(1, seed=4)[0], atol=1e-3)
-    same = model.generate(2, seed=3, temperature=0)
+    same = model.generate(2, seed=3, temperature=0.0)
     torch.testing.assert_close(same[0], same[1])
     assert model.training
     # Nothing was learned, nor counted, by generating.
