@@ -3,7 +3,7 @@
 A page works without JavaScript: each score is a button of a form. The script adds keys, waits until the clip is there,
 and tries again by itself while a rating cannot be saved.
 
-Where other machines can reach the server, every address begins with the study's token.
+Where other machines can reach the server, every address of the study begins with its token.
 """
 
 from __future__ import annotations
@@ -155,12 +155,13 @@ def application(folder: Path, token: str | None = None) -> Starlette:
         Route("/r/{key}/done", pages.done),
         Route("/r/{key}/{position:int}", pages.ask),
         Route("/r/{key}/{position:int}", pages.answer, methods=["POST"]),
-        Mount("/page", StaticFiles(directory=PAGE / "static")),
     ]
+    # The same for every study. It stands before the token, for the page that says that the token is wrong needs it.
+    static = Mount("/page", StaticFiles(directory=PAGE / "static"))
     # Another site's script can make a name of its own stand for this machine; its requests bear that name.
     own = [] if token else [Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])]
     return Starlette(
-        routes=[Mount(f"/{token}", routes=routes)] if token else routes,
+        routes=[static, *([Mount(f"/{token}", routes=routes)] if token else routes)],
         exception_handlers={HTTPException: pages.refuse, NotSavedError: pages.apologise},
         middleware=own,
     )
