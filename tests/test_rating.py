@@ -204,6 +204,7 @@ def test_shipped_models_find_their_columns() -> None:
         (["real:full", "nowhere"], {}, "unknown model 'nowhere'"),
         (["real:full", "no-model"], {}, "no-model is not a Sync-DRAW model"),
         (["full"], {}, "add real:MODEL or real:FOLDER"),
+        ([], {}, "a study needs sources"),
         (["real:full"], {"clips": 5}, "full has 6 clips, but 7 are needed"),
         (["real:full", "full", "full"], {}, "the source full is named twice"),
         (["real:full", "=full"], {}, "source '=full' is not complete"),
@@ -234,7 +235,7 @@ def test_a_bad_study_is_one_sentence_and_leaves_nothing(
 def test_a_study_that_exists_is_not_replaced(study: Path, tmp_path: Path) -> None:
     Ratings(study).begin(lambda number: order_for(load_study(study), number))
     before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match="is a study already, and its ratings are kept"):
+    with pytest.raises(UserError, match="is a study already; leave the sources out to go on"):
         create_study(study, [f"real:{tmp_path / 'originals'}"], clips=2)
     assert {path: path.read_bytes() for path in study.rglob("*") if path.is_file()} == before
 

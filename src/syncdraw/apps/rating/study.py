@@ -25,9 +25,6 @@ from syncdraw.media import save_video
 STUDY_FILE, CLIPS_FOLDER = "study.json", "clips"
 FORMAT = 1
 
-DEFAULT_SOURCES = ("real:mnist1", "real:mnist2", "mnist1", "mnist1-captions", "mnist2", "mnist2-captions")
-"""The paper's experiments on Bouncing MNIST, and real clips that nobody is told of."""
-
 
 @dataclass(frozen=True)
 class Study:
@@ -78,7 +75,7 @@ def order_for(study: Study, number: int) -> list[str]:
 
 def create_study(
     study: Path,
-    sources: list[str] | None = None,
+    sources: list[str],
     clips: int = 10,
     per_rater: int | None = None,
     examples: int = 2,
@@ -94,8 +91,7 @@ def create_study(
 
     Args:
         study: the folder to make; it must not exist yet.
-        sources: say real:mnist1 mnist1 mnist1-captions; unless given, the paper's experiments on Bouncing MNIST and
-            real clips of one digit and of two. All are shown at the same rate and size.
+        sources: one or more, say real:mnist1 mnist1 mnist1-captions. All are shown at the same rate and size.
         clips: clips of each source in the study; v2 has 10.
         per_rater: clips of each source that one rater rates; all of them unless given.
         examples: real clips of each data set that raters see first, as what a 10 looks like.
@@ -113,7 +109,9 @@ def create_study(
     if examples < 0 or seed < 0:
         raise UserError("--examples and --seed must be 0 or more")
     _refuse_existing(study)
-    origins = [find_source(text) for text in sources or DEFAULT_SOURCES]
+    if not sources:
+        raise UserError("a study needs sources: name some, such as real:mnist1 mnist1 mnist1-captions")
+    origins = [find_source(text) for text in sources]
     repeated = [name for name, count in Counter(origin.source.name for origin in origins).items() if count > 1]
     if repeated:
         raise UserError(f"the source {repeated[0]} is named twice; name it once, or give each a name as in NAME=SOURCE")
@@ -146,8 +144,9 @@ def create_study(
 
 def _refuse_existing(study: Path) -> None:
     if study.exists() or study.is_symlink():
-        kind = "is a study already, and its ratings are kept" if (study / STUDY_FILE).exists() else "exists"
-        raise UserError(f"{study} {kind}; name a new folder")
+        if (study / STUDY_FILE).exists():
+            raise UserError(f"{study} is a study already; leave the sources out to go on with it, or name a new folder")
+        raise UserError(f"{study} exists, and is no study; name a new folder")
 
 
 def _make_clips(
@@ -192,7 +191,7 @@ def load_study(folder: Path) -> Study:
         values["examples"] = tuple(values["examples"])
         return Study(**values)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is no study (it has no {STUDY_FILE}); make one first") from None
+        raise UserError(f"{folder} is no study (it has no {STUDY_FILE}); make one by naming its sources") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
