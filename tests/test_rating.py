@@ -4,6 +4,7 @@ source. What raters do is done in a real browser, where there is one."""
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from syncdraw.apps.rating import create_study, report_study, serve_study
 from syncdraw.apps.rating import report as rating_report
 from syncdraw.apps.rating import server as rating_server
 from syncdraw.apps.rating import sources as rating_sources
+from syncdraw.apps.rating import study as rating_study
 from syncdraw.apps.rating.ratings import NotSavedError, Rating, Ratings
 from syncdraw.apps.rating.report import agreement, source_scores
 from syncdraw.apps.rating.sources import Source, find_source
@@ -230,6 +232,23 @@ def test_a_bad_study_is_one_sentence_and_leaves_nothing(
     with pytest.raises(UserError, match=re.escape(said)):
         create_study(Path("study"), sources, **{"clips": 2, **options})
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_folder(tmp_path / "full", 0.5)
+    written: list[Path] = []
+
+    def fill(video: torch.Tensor, path: Path, **options: float) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        save_video(video, path)
+
+    monkeypatch.setattr(rating_study, "save_video", fill)
+    with pytest.raises(UserError, match="^cannot write .*study: No space left on device$"):
+        create_study(tmp_path / "study", [f"real:{folder}"], clips=2)
+    assert len(written) == 2
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_study_that_exists_is_not_replaced(study: Path, tmp_path: Path) -> None:
@@ -641,6 +660,7 @@ def test_a_killed_server_loses_nothing(study: Path, browser: Any) -> None:
         assert saved(study) == [(1, 1, 5), (1, 2, 7), (1, 3, 9)]
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can limit the files of another process")
 def test_a_full_disk_and_a_folder_that_is_gone_lose_nothing(study: Path, browser: Any) -> None:
     sentence = "Ratings cannot be saved at the moment; please tell whoever gave you the link."
     token = load_study(study).token
