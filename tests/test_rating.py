@@ -245,7 +245,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest
         save_video(video, path)
 
     monkeypatch.setattr(rating_study, "save_video", fill)
-    with pytest.raises(UserError, match="^cannot write .*study: No space left on device$"):
+    with pytest.raises(UserError, match=r"^cannot write .*study: No space left on device$"):
         create_study(tmp_path / "study", [f"real:{folder}"], clips=2)
     assert len(written) == 2
     assert list(tmp_path.iterdir()) == [folder]
