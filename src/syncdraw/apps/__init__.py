@@ -1,0 +1,1 @@
+"""Pages for people: they need the extra `app` (`pip install 'syncdraw[app]'`)."""
