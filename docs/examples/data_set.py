@@ -33,7 +33,7 @@ model = SyncDraw(
 )
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
 losses = []
-for step in range(30):
+for step in range(20):
     clips = squares.take(shuffled(len(squares), start=6 * step, count=6, seed=0))
     loss = model(model.targets(torch.from_numpy(clips.videos))).negative_elbo.mean()
     optimizer.zero_grad()
