@@ -1,14 +1,29 @@
-"""Draw every picture of docs/models.md from the shipped models, nothing curated: python benchmarks/doc_pictures.py"""
+"""Draw the pictures of README.md and docs/: python benchmarks/doc_pictures.py
+
+Nothing is curated: samples are those of seed 0, in order. Pictures of the cells of Table 1 are drawn where the runs of
+`syncdraw reproduce table1` are at hand, and one of a prepared data set where it is named with --data.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
+import numpy as np
+import torch
+
 import syncdraw
-from syncdraw import figures, plots
+from syncdraw import cli, figures, plots
 from syncdraw.datasets.bouncing_mnist import all_combinations, caption, unseen_combinations
+from syncdraw.datasets.prepared import SPLITS, PreparedClips, Split
 
 FOLDER = Path("docs/images")
+CELLS = {"cuboid-1-binary-seed0": "baseline1", "cuboid-2-binary-seed0": "baseline2"}
+"""Runs of `syncdraw reproduce table1`, and the names of their pictures."""
+
+
+def captions_of(combinations: list[tuple[tuple[int, int], ...]]) -> list[str]:
+    return [caption(*zip(*states, strict=True)) for states in combinations]
 
 
 def caption_sheet(name: str, captions: list[str], picture: str | None = None, columns: int = 2) -> None:
@@ -17,11 +32,15 @@ def caption_sheet(name: str, captions: list[str], picture: str | None = None, co
     plots.save_picture(plots.sample_sheet(videos, captions, columns=columns), FOLDER / f"{picture or name}.png")
 
 
-def main() -> None:
-    one = [caption(*zip(*states, strict=True)) for states in all_combinations(1)]
-    two = [caption(*zip(*states, strict=True)) for states in unseen_combinations(2)[::2]][:20]
-    caption_sheet("mnist1-captions", one)
-    caption_sheet("mnist2-captions", two)
+def moving_sample() -> None:
+    """README's first picture: nine of the ten captions that `mnist1-captions` never saw in training."""
+    unseen = captions_of(unseen_combinations(1))[:9]
+    cli.main(["generate", *unseen, "--scale", "2", "-o", str(FOLDER / "unseen-captions.gif")])
+
+
+def of_models() -> None:
+    caption_sheet("mnist1-captions", captions_of(all_combinations(1)))
+    caption_sheet("mnist2-captions", captions_of(unseen_combinations(2))[::2][:20])
     three = "digit 3 is moving left and right"
     figures.picture("mnist1-captions", "alignment", caption=three, out=FOLDER / "mnist1-captions-alignment.png")
     figures.picture("mnist1-captions", "canvases", caption=three, out=FOLDER / "mnist1-captions-canvases.png")
@@ -29,12 +48,43 @@ def main() -> None:
     figures.picture("mnist2-captions", "alignment", caption=both, out=FOLDER / "mnist2-captions-alignment.png")
     three_digits = [caption([1, 4, 7], [1, 0, 1]), caption([9, 0, 5], [0, 1, 0])]
     caption_sheet("mnist2-captions", three_digits, "three-digits", columns=1)
-    for kind in ("canvases", "write_windows", "divergence"):
+    for kind in ("canvases", "write_windows", "read_windows", "divergence"):
         figures.picture("mnist1", kind, out=FOLDER / f"mnist1-{kind.replace('_', '-')}.png")  # type: ignore[arg-type]
     for model in ("mnist1", "mnist1-binary", "mnist2"):
         for kind in ("samples", "real"):
             out = FOLDER / f"{model}-{kind}.png"
             figures.picture(model, kind, num=64, scale=1, out=out)  # type: ignore[arg-type]
+
+
+def of_table1(runs: Path) -> None:
+    for cell, name in CELLS.items():
+        if (runs / cell).is_dir():
+            figures.picture(str(runs / cell), "samples", num=8, scale=1, out=FOLDER / f"{name}-samples.png")
+        else:
+            print(f"{runs / cell} is not there, so {name}-samples.png stays as it is")
+
+
+def of_data(folder: Path, split: Split, rows: int = 6) -> None:
+    """Clips of what `syncdraw prepare` made, spread evenly over one of its splits."""
+    clips = PreparedClips(folder, split)
+    videos = torch.from_numpy(clips.take(np.arange(len(clips))[:: max(len(clips) // rows, 1)][:rows]).videos) / 255
+    out = FOLDER / f"{folder.name}-real.webp"  # films are large as PNG
+    plots.save_picture(plots.sample_sheet(videos, columns=1, scale=1), out)
+    print(f"wrote {out}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/table1"), help="of syncdraw reproduce table1")
+    parser.add_argument("--data", type=Path, help="draw only real clips of this prepared data set")
+    parser.add_argument("--split", choices=SPLITS, default="train", help="of that data set")
+    arguments = parser.parse_args()
+    if arguments.data is not None:
+        of_data(arguments.data, arguments.split)
+        return
+    moving_sample()
+    of_models()
+    of_table1(arguments.runs)
 
 
 if __name__ == "__main__":

@@ -1,84 +1,295 @@
-"""The tables of numbers in README.md, from docs/measured: python benchmarks/tables.py writes them there."""
+"""Fill the tables of README.md and docs/*.md from docs/measured: python benchmarks/tables.py
+
+A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; this file is where each NAME is made from
+what was measured. A test holds the pages equal to it, so that no number in them is older than its measurement.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-MEASURED = Path(__file__).parents[1] / "docs" / "measured"
-README = MEASURED.parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+MEASURED = ROOT / "docs" / "measured"
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
 TABLE_1 = {
     "mnist1": 340.39, "mnist1-grey": 340.39, "mnist1-binary": 340.39,
     "mnist1-captions": 327.11, "mnist1-captions-binary": 327.11,
     "mnist2": 639.71, "mnist2-binary": 639.71, "mnist2-captions": 524.41, "mnist2-captions-binary": 524.41,
 }  # fmt: skip
-"""Sync-DRAW's lines of v2's Table 1."""
+"""Sync-DRAW's lines of v2's Table 1, nats per video, beside each shipped model."""
 
 
-def bound_row(name: str, measured: dict[str, Any]) -> str:
-    bounds, stages = measured["bounds"], measured["trained"]["all_stages"]
-    grey, binary = (bounds[protocol] for protocol in ("grey", "binary"))
-    shown = (
-        f"`{name}`",
-        f"{grey['negative_elbo']:,.1f} +- {grey['standard_error']:.1f} ({grey['entropy_floor']:.1f})",
-        f"{binary['negative_elbo']:,.1f} +- {binary['standard_error']:.1f}",
-        f"{TABLE_1[name]}",
-        f"{stages['clips_seen']:,} in {stages['stages']} stages",
-        f"{stages['minutes']:.0f}",
-    )
-    return "| " + " | ".join(shown) + " |"
+@cache
+def measured(name: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((MEASURED / f"{name}.json").read_text())
+    return values
 
 
-def caption_row(name: str, measured: dict[str, Any]) -> str:
-    def share(which: str, key: str = "caption_match", temperature: str = "samples") -> str:
-        return f"{100 * measured[temperature][which][key]:.1f}"
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return ["", lines[0], "|" + "---|" * len(head), *lines[1:], ""]
 
-    shown = (
-        f"`{name}`",
-        *(f"{share(f'samples, {kind} captions')} ({share(f'samples, {kind} captions', temperature='cool')}) %"
-          for kind in ("seen", "unseen")),
-        f"{share('samples, unseen captions', 'motion_accuracy')} %",
-        f"{share('real test clips, unseen captions')} %",
-        f"{share('samples, unseen captions dealt anew')} %",
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def bound(values: dict[str, Any]) -> str:
+    return f"{values['negative_elbo']:,.1f} +- {values['standard_error']:.1f}"
+
+
+def of_samples(name: str) -> tuple[str, str]:
+    """Under which names a model's samples and the real clips beside them are recorded."""
+    kind = "seen" if "samples, seen captions" in measured(name)["samples"] else "all"
+    return f"samples, {kind} captions" if "captions" in name else "samples", f"real test clips, {kind} captions"
+
+
+def models() -> list[str]:
+    """README's: four columns."""
+    rows = []
+    for name, paper in TABLE_1.items():
+        digits = "one digit" if name.startswith("mnist1") else "two digits"
+        drawn = f"{digits}, {'from a caption' if 'captions' in name else 'from nothing'}"
+        samples, real = of_samples(name)
+        shares = measured(name)["samples"]
+        readable = f"{percent(shares[samples]['readable_share'])} ({percent(shares[real]['readable_share'])})"
+        binary = measured(name)["bounds"]["binary"]["negative_elbo"]
+        rows.append([f"`{name}`", drawn, readable, f"{binary:,.0f} ({paper:,.0f})"])
+    head = ["model", "draws", "samples that can be read (of real clips)", "-ELBO, binary pixels (the paper's Table 1)"]
+    return table(head, rows)
+
+
+def bounds() -> list[str]:
+    rows = []
+    for name, paper in TABLE_1.items():
+        grey, binary = (measured(name)["bounds"][protocol] for protocol in ("grey", "binary"))
+        rows.append([f"`{name}`", f"{bound(grey)} ({grey['entropy_floor']:.1f})", bound(binary), f"{paper}"])
+    return table(["model", "-ELBO `grey` (floor)", "-ELBO `binary`", "Table 1"], rows)
+
+
+def training() -> list[str]:
+    rows = []
+    for name in TABLE_1:
+        stages = measured(name)["trained"]["all_stages"]
+        rows.append([f"`{name}`", f"{stages['stages']}", f"{stages['clips_seen']:,}", f"{stages['minutes']:.0f}"])
+    return table(["model", "stages", "training clips", "minutes of one shared CPU core"], rows)
+
+
+def captions() -> list[str]:
+    rows = []
+    for name in TABLE_1:
+        values = measured(name)
+        if "samples, unseen captions" not in values["samples"]:
+            continue
+        matched = [
+            f"{percent(values['samples'][which]['caption_match'])} ({percent(values['cool'][which]['caption_match'])})"
+            for which in ("samples, seen captions", "samples, unseen captions")
+        ]
+        others = [
+            percent(values["samples"][which][key])
+            for which, key in (
+                ("samples, unseen captions", "motion_accuracy"),
+                ("real test clips, unseen captions", "caption_match"),
+                ("samples, unseen captions dealt anew", "caption_match"),
+            )
+        ]
+        rows.append([f"`{name}`", *matched, *others])
+    return table(
+        [
+            "captions matched", "seen captions (at temperature 0.7)", "unseen captions (at temperature 0.7)",
+            "motion right, unseen captions", "real test clips", "captions dealt anew",
+        ],
+        rows,
     )  # fmt: skip
-    return "| " + " | ".join(shown) + " |"
 
 
-def readable_row(name: str, measured: dict[str, Any]) -> str:
-    kind = "seen" if "samples, seen captions" in measured["samples"] else "all"
-    which = f"samples, {kind} captions" if "captions" in name else "samples"
-    real = f"real test clips, {kind} captions"
-    rows = [measured["samples"][which], measured["cool"][which], measured["samples"][real]]
-    shown = (
-        f"`{name}`" + f", {kind} captions" * ("captions" in name),
-        f"{100 * rows[0]['one_axis']:.1f} %",
-        *(f"{100 * row['readable_share']:.1f} %" for row in rows),
+def readable() -> list[str]:
+    rows = []
+    for name in TABLE_1:
+        samples, real = of_samples(name)
+        warm, cool = measured(name)["samples"], measured(name)["cool"]
+        shares = [warm[samples]["one_axis"], *(v["readable_share"] for v in (warm[samples], cool[samples], warm[real]))]
+        shown = f"`{name}`" + samples.removeprefix("samples")
+        rows.append([shown, *map(percent, shares)])
+    head = ["model", "every glyph moves along one axis", "readable", "readable at temperature 0.7", "real test clips"]
+    return table(head, rows)
+
+
+def draw() -> list[str]:
+    values = measured("draw-mnist")
+    weighted = values["importance_weighted"]
+    return table(
+        ["", "nats per digit (lower is better)"],
+        [
+            ["DRAW, Gregor et al. 2015", "at most 80.97"],
+            ["public re-implementations", "81.9 to 90.5"],
+            ["`draw-mnist`, -ELBO", bound(values["binary"])],
+            [
+                f"`draw-mnist`, importance-weighted, {weighted['samples']} samples",
+                f"{weighted['importance_weighted']:.1f} +- {weighted['standard_error']:.1f}",
+            ],
+        ],
     )
-    return "| " + " | ".join(shown) + " |"
 
 
-def tables() -> list[list[str]]:
-    """Rows of the three tables, in README's order."""
-    measured = {name: json.loads((MEASURED / f"{name}.json").read_text()) for name in TABLE_1}
-    captioned = {name: values for name, values in measured.items() if "samples, unseen captions" in values["samples"]}
-    return [
-        [bound_row(*item) for item in measured.items()],
-        [caption_row(*item) for item in captioned.items()],
-        [readable_row(*item) for item in measured.items()],
-    ]
+METHODS = {"frame": "Sync-DRAW", "global": "Global", "cuboid": "Baseline"}
+
+
+def table1() -> list[str]:
+    cells = measured("table1")["cells"]
+    rows = []
+    for method, protocol in [*((method, "binary") for method in METHODS), ("frame", "grey")]:
+        row = [f"{METHODS[method]}, `{protocol}`"]
+        for cell in cells:  # in the order of the paper's columns
+            if (cell["attention"], cell["protocol"]) == (method, protocol):
+                floor = f"floor {cell['bound']['entropy_floor']:,.1f}"
+                beside = floor if protocol == "grey" else f"{cell['paper']:,.1f}"
+                row.append(f"{bound(cell['bound'])} ({beside})")
+        rows.append(row)
+    return table(["", "one digit", "one digit*", "two digits", "two digits*"], rows)
+
+
+def table1_cells() -> list[str]:
+    rows = []
+    for cell in measured("table1")["cells"]:
+        digits = "one digit" if cell["digits"] == 1 else "two digits"
+        name = f"{METHODS[cell['attention']]}, {digits}{'*' * cell['captions']}, `{cell['protocol']}`"
+        parts = [f"{cell['bound'][part]:,.1f}" for part in ("reconstruction", "divergence")]
+        rows.append([name, *parts, f"{cell['steps']:,}", f"{cell['minutes']}", cell["hardware"]])
+    return table(["cell", "L_X", "L_Z", "steps", "minutes", "hardware"], rows)
+
+
+def refined() -> list[str]:
+    rows = []
+    for name, protocol in (
+        ("mnist2-binary", "binary"), ("mnist2-binary-stage1", "binary"), ("mnist1-binary", "binary"),
+        ("mnist1-grey-stage2", "grey"),
+    ):  # fmt: skip
+        values = measured(f"{name}-refined")
+        paper = f"{TABLE_1[name.partition('-stage')[0]]}" if protocol == "binary" else ""
+        clips = f"{values[protocol]['clips']}"
+        rows.append([f"`{name}`, `{protocol}`", clips, bound(values[protocol]), bound(values["refined"]), paper])
+    return table(["", "clips", "-ELBO, the encoder's Q", "-ELBO, Q refined", "Table 1"], rows)
+
+
+def distances() -> list[str]:
+    columns = {
+        "`mnist1`": ("mnist1-distances", "all captions"),
+        "`mnist1`, temperature 0.7": ("mnist1-distances-cool", "all captions"),
+        "`mnist1-captions`, seen": ("mnist1-captions-distances", "seen captions"),
+        "unseen": ("mnist1-captions-distances", "unseen captions"),
+        "seen, temperature 0.7": ("mnist1-captions-distances-cool", "seen captions"),
+    }
+    found = [measured(record)[kind] for record, kind in columns.values()]
+    motion = "digits and motion"
+    frechet, kernel = (f"{which} distance, {motion}" for which in ("Frechet", "kernel"))
+    rows = [
+        [frechet, *(f"{v[frechet]['samples']:.1f} ({v[frechet]['ratio']:.1f})" for v in found),
+         f"{found[0][frechet]['real']:.1f}"],
+        [kernel, *(f"{v[kernel]['samples']:.1f} +- {v[kernel]['samples_standard_error']:.1f}" for v in found),
+         f"{found[0][kernel]['real']:.1f} +- {found[0][kernel]['real_standard_error']:.1f}"],
+        *([key, *(f"{v[key]['samples']:.3f}" for v in found), f"{found[0][key]['real']:.2f}"]
+          for key in ("precision", "recall", "density", "coverage")),
+        *([f"{key}, ratio", *(f"{v[key]['ratio']:.2f}" for v in found), "1"]
+          for key in ("nearest training glyph", "nearest training clip")),
+    ]  # fmt: skip
+    return table(["2,000 samples (ratio to real against real)", *columns, "real"], rows)
+
+
+def goals() -> list[str]:
+    def matched(name: str) -> str:
+        warm, cool = (measured(name)[key]["samples, unseen captions"]["caption_match"] for key in ("samples", "cool"))
+        real = measured(name)["samples"]["real test clips, unseen captions"]["caption_match"]
+        return f"{percent(warm)}; {percent(cool)} at temperature 0.7; {percent(real)} of real test clips"
+
+    def frechet(record: str, kind: str) -> str:
+        return f"{measured(record)[kind]['Frechet distance, digits and motion']['ratio']:.1f} times"
+
+    def above(name: str) -> str:
+        return f"{measured(name)['bounds']['grey']['excess']:.1f} (`{name}`)"
+
+    def binary(name: str) -> str:
+        return f"{measured(name)['bounds']['binary']['negative_elbo']:,.0f} (`{name}`)"
+
+    warm, cool = (measured("mnist1")[key]["samples"]["readable_share"] for key in ("samples", "cool"))
+    captions = [frechet("mnist1-captions-distances", f"{kind} captions") for kind in ("seen", "unseen")]
+    return table(
+        ["goal", "reached"],
+        [
+            ["samples of one digit without captions that can be read: 90 %",
+             f"{percent(warm)}; {percent(cool)} at temperature 0.7"],
+            ["unseen captions of one digit matched: 95 %", matched("mnist1-captions")],
+            ["unseen captions of two digits matched: 85 %", matched("mnist2-captions")],
+            ["Frechet distance at most twice real against real",
+             f"{frechet('mnist1-distances', 'all captions')} (`mnist1`), {captions[0]} and {captions[1]} "
+             "(`mnist1-captions`, seen and unseen)"],
+            ["`grey`: L_X at most 80 nats above its floor for one digit, 160 for two",
+             ", ".join(map(above, ("mnist1-grey", "mnist1", "mnist1-captions", "mnist2-binary")))],
+            ["-ELBO `binary` at most 170 nats for one digit, 320 for two",
+             f"{binary('mnist1-binary')}, {binary('mnist2-binary')}"],
+            ["the same with captions: 163 and 262",
+             f"{binary('mnist1-captions-binary')}, {binary('mnist2-captions-binary')}"],
+        ],
+    )  # fmt: skip
+
+
+PLAIN = {
+    "ours": "**ours**",
+    "canvas zero": "the canvas begins at zero",
+    "window_start paper": "windows 1 pixel wide at the start",
+    "content per_frame": "content for each frame (ours: shared)",
+    "prior standard": "N(0, I) as the prior",
+    "latent_size 100": "100 latents a step (ours: 16)",
+    "batch_size 100": "batches of 100 (ours: 20)",
+    "divergence_weight 1": "a KL weight of 1 (ours here: 3)",
+    "divergence_weight 8": "a KL weight of 8 (ours here: 3)",
+    "Adam alone": "by Adam alone",
+}
+
+
+def equal_time(record: str) -> list[str]:
+    rows = []
+    for name, values in measured(record)["results"].items():
+        start, _, change = name.rpartition("but ")
+        shown = start + "but " * bool(start) + PLAIN.get(change, change)
+        pixels = [f"{values[p]:,.0f} +- {values[f'{p}_standard_error']:.0f}" for p in ("grey", "binary")]
+        shares = [percent(values[key]) for key in ("one_axis", "readable_share")]
+        rows.append([shown, f"{values['clips_seen']:,}", *pixels, *shares])
+    return table(["", "clips seen", "-ELBO `grey`", "-ELBO `binary`", "one axis", "readable"], rows)
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "models": models, "bounds": bounds, "training": training, "captions": captions, "readable": readable,
+    "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined, "distances": distances,
+    "goals": goals, "equal-time": lambda: equal_time("ablation"),
+    "equal-time-muon": lambda: equal_time("ablation-two-minutes"),
+}  # fmt: skip
+
+
+def filled(text: str) -> str:
+    """A page with its tables as they were measured."""
+
+    def one(place: re.Match[str]) -> str:
+        before, name, after = place.groups()
+        return before + "\n".join(TABLES[name]()) + "\n" + after
+
+    return PLACE.sub(one, text)
 
 
 def main() -> None:
-    lines = README.read_text().splitlines()
-    place = 0
-    for table in tables():
-        place = next(i for i in range(place, len(lines)) if lines[i].startswith("| `mnist1"))
-        end = next(i for i in range(place, len(lines)) if not lines[i].startswith("| `mnist"))
-        lines[place:end] = table
-        place += len(table)
-    README.write_text("\n".join(lines) + "\n")
-    print(f"wrote the tables of {README.name}")
+    for page in PAGES:
+        text = page.read_text()
+        if (new := filled(text)) != text:
+            page.write_text(new)
+            print(f"filled {page.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
