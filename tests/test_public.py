@@ -261,6 +261,23 @@ def test_ucf101(ucf, tmp_path):
     assert report.remarks == ["1 of 9 videos that the lists of fold 1 name are not there"]
 
 
+def test_ucf101_holds_whole_groups_of_the_training_list_out(ucf, tmp_path):
+    train = ucf / "ucfTrainTestlist" / "trainlist01.txt"
+    for clip in range(2, 4):
+        for group in range(8, 14):
+            name = f"ApplyEyeMakeup/v_ApplyEyeMakeup_g{group:02d}_c{clip:02d}.avi"
+            write_clip(ucf / name, textures(40, 100 * clip + group))
+            train.write_text(train.read_text() + f"\n{name} 1")
+    config = ClipConfig(frames=32, height=8, width=8, validation_share=0.3, test_share=0.5)
+    prepared(list_ucf101(ucf), tmp_path / "out", config)
+    groups = {}
+    for record in read_manifest(tmp_path / "out"):
+        groups.setdefault(record.source.rpartition("_c")[0].rpartition("/")[2], set()).add(record.split)
+    assert all(len(splits) == 1 for splits in groups.values())
+    held = Counter(split for splits in groups.values() for split in splits)
+    assert held == {"train": 5, "validation": 2, "test": 1}  # 0.3 of seven groups; the test list alone is for test
+
+
 def test_ucf101_lists(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text(
@@ -377,6 +394,45 @@ def test_tgif(tgif, tmp_path):
     ]
     everything = prepared(list_tgif(tgif, one_person=False), tmp_path / "all")
     assert everything.clips == 3
+
+
+def test_tgif_knows_a_gif_by_its_name(tgif, tmp_path):
+    """A list may hold another address of it than the table: the servers were renamed in between."""
+    (tgif / "splits" / "test.txt").write_text("http://33.media.example.org/ffff/tumblr_b_r1_400.gif\n")
+    with (tgif / "tgif-v1.0.tsv").open("a") as file:
+        file.write("http://33.media.example.org/ffff/tumblr_a_500.gif\tone person bows\n")
+    report = prepared(list_tgif(tgif), tmp_path / "out")
+    records = {name: found[0] for name, found in by_source(tmp_path / "out").items()}
+    assert {name: record.split for name, record in records.items()} == {
+        "gifs/tumblr_a_500.gif": "train",
+        "gifs/deep/tumblr_b_r1_400.gif": "test",
+    }
+    assert len(records["gifs/tumblr_a_500.gif"].captions) == 3
+    assert "6 of 8 rows" in report.remarks[0]
+
+
+def test_tgif_never_trains_on_what_may_be_held_out(tgif, tmp_path):
+    lists = tgif / "splits"
+    test = lists / "test.txt"
+    with (lists / "train.txt").open("a") as file:
+        file.write("https://x.org/tumblr_b_r1_400.gif\n")  # in both lists
+    assert {source.name: source.split for source in list_tgif(tgif).sources} == {
+        "gifs/tumblr_a_500.gif": "train",
+        "gifs/deep/tumblr_b_r1_400.gif": "test",
+        "gifs/tumblr_short.gif": "validation",  # in neither list, and that of validation is not at hand
+    }
+    (lists / "train.txt").write_bytes(b"\xef\xbb\xbf" + address("tumblr_a_500.gif").encode())  # begins with a mark
+    test.rename(lists / "val.txt")
+    splits = {source.name: source.split for source in list_tgif(tgif).sources}
+    assert list(splits.values()) == ["train", "validation", "test"]
+    test.write_text("")
+    listing = list_tgif(tgif)
+    assert [source.split for source in listing.sources] == ["train", "validation"]
+    assert str(listing.problems[-1]) == (
+        "gifs/tumblr_short.gif: in none of the lists of train, validation and test: left out"
+    )
+    (lists / "train.txt").unlink()
+    assert [source.split for source in list_tgif(tgif).sources] == [None, "validation", None]
 
 
 def test_tgif_that_is_not_there(tgif, tmp_path):

@@ -56,11 +56,12 @@ class CaptionRow:
 
 @dataclass(frozen=True)
 class _Line:
-    """The cells of a row, still without meaning; or what is wrong with it."""
+    """The cells of a row, still without meaning, and as they were written; or what is wrong with it."""
 
     number: int
     cells: list[Any]
     complaint: str = ""
+    written: tuple[str, ...] = ()
 
 
 def read_table(
@@ -99,7 +100,7 @@ def read_table(
     for line in lines:
         cells = line.cells
         if len(cells) > width and caption == width - 1:
-            cells = [*cells[:caption], separator.join(cells[caption:])]
+            cells = [*cells[:caption], separator.join(line.written[caption:])]
         if line.complaint:
             yield CaptionRow(line.number, complaint=line.complaint)
         elif len(cells) > width:
@@ -274,7 +275,7 @@ def _lines(text: str, separator: str, names_clip: Callable[[str], object]) -> li
     position = 0
     number = 1
     while position < len(text):
-        start, cells, complaint = position, [], ""
+        start, cells, written, complaint = position, list[str](), list[str](), ""
         while True:
             end = text.find("\n", position)
             rest = text[position : end if end >= 0 else len(text)]
@@ -289,12 +290,13 @@ def _lines(text: str, separator: str, names_clip: Callable[[str], object]) -> li
                 match = plain.match(text, position)
                 assert match is not None
                 cells.append(match[0])
+            written.append(match[0])
             position = match.end()
             if position == len(text) or text[position] == "\n":
                 break
             position += 1
         if any(cell.strip() for cell in cells):
-            lines.append(_Line(number, cells, complaint))
+            lines.append(_Line(number, cells, complaint, tuple(written)))
         position += 1
         number += text.count("\n", start, position)
     return lines

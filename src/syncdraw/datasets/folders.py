@@ -91,7 +91,9 @@ def look_under(folder: Path) -> FolderContent:
             else:
                 content.files[place].append(path)
     content.files = dict(sorted(content.files.items(), key=lambda item: item[0].parts))
-    content.remarks = [f"passed over: {made} of syncdraw ({shortened(sorted(names))})" for made, names in own.items()]
+    content.remarks = [
+        f"passed over: {made} of syncdraw ({shortened(sorted(names))})" for made, names in sorted(own.items())
+    ]
     return content
 
 
