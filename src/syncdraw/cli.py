@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import io
 import json
 import re
 import sys
@@ -26,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Denormal numbers are 100 times slower than others; this reaches only threads that start later, so it comes first.
     torch.set_flush_denormal(True)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # file names and captions, on a terminal that knows ASCII alone
     try:
         command = arguments[0] if arguments else "--help"
         if command in ("-h", "--help", "help"):
@@ -398,8 +404,10 @@ def _with_clips(
     from syncdraw.datasets.prepared import ABOUT, ClipConfig
 
     folder = Path(config.data)
-    if config.data in BUILT_IN or (folder / ABOUT).is_file():
+    if config.data in BUILT_IN:
         return config
+    if (folder / ABOUT).is_file():
+        return dataclasses.replace(config, data=str(folder.absolute()))  # the run may be used from elsewhere
     if not folder.is_dir():
         raise UserError(f"--data {config.data} is not a folder; give a folder of clips, or {', or '.join(BUILT_IN)}")
     frames, channels, height, width = config.model.shape
@@ -414,6 +422,7 @@ def _with_clips(
 
 def prepare(arguments: list[str]) -> None:
     """Prepare a data set for training: syncdraw prepare folder|kth|ucf101|tgif|vgan SOURCE [-o FOLDER] [--check]."""
+    from syncdraw.datasets.prepared import ClipConfig
     from syncdraw.datasets.preparing import prepare as prepare_listing
     from syncdraw.datasets.public import DATA_SETS
 
@@ -432,8 +441,9 @@ def prepare(arguments: list[str]) -> None:
     parser = _parser(f"prepare {name}", function)
     _add_function(parser, function, {})
     own = set(inspect.signature(function).parameters)
-    _add_function(parser, prepare_listing, {"destination": "-o"}, skip={"listing"})
-    parser.set_defaults(config=config)
+    _add_function(parser, prepare_listing, {"destination": "-o"}, skip={"listing", "config"})
+    parser.add_class_arguments(ClipConfig, "config")
+    parser.set_defaults({f"config.{setting}": value for setting, value in dataclasses.asdict(config).items()})
     values = _parsed(parser, arguments[1:])
     if values["destination"] is None and not values["check"]:
         values["destination"] = Path("data") / (values["source"].resolve().name if name == "folder" else name)
