@@ -78,16 +78,27 @@ def test_another_place(clips, tmp_path, monkeypatch):
     assert prepared(tmp_path / "other" / "my_clips", prepared=Path("cache"))[0] != place
 
 
-def test_a_place_that_cannot_be_written_says_what_to_do(clips, tmp_path, monkeypatch):
+def test_a_place_that_cannot_be_written_says_what_to_do(clips, tmp_path):
     (tmp_path / "my_clips.prepared").write_text("mine")
-    with pytest.raises(UserError, match=r"cannot write prepared clips to .*my_clips\.prepared .*--prepared"):
+    with pytest.raises(UserError, match=r"cannot write .*my_clips\.prepared/.*: Not a directory; .*--prepared"):
         prepared(clips)
     assert (tmp_path / "my_clips.prepared").read_text() == "mine"
-    monkeypatch.setattr(os, "access", lambda place, mode: False)  # as on a read-only disk
-    with pytest.raises(UserError, match=r"\(Permission denied\); name a folder for them with --prepared"):
-        prepared(clips, prepared=tmp_path / "cache")
     with pytest.raises(UserError, match=r"/ has no folder beside it; .*--prepared"):
         prepared_place(Path("/"), SMALL)
+
+
+def test_what_is_prepared_can_be_used_where_nothing_can_be_written(clips, monkeypatch):
+    place, report = prepared(clips)
+
+    def refused(*arguments, **options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    assert prepared(clips) == (place, replace(report, unchanged=True))
+    shutil.copy(clips / "0.gif", clips / "new.gif")
+    with pytest.raises(UserError, match=r"cannot write .*4x1x12x16-\w+: Read-only file system; .*--prepared"):
+        prepared(clips)
 
 
 def test_own_clips_beside_others_that_were_prepared_by_an_earlier_version(clips):

@@ -45,16 +45,11 @@ def prepare_clips(
     listing = list_folder(folder, file_column, caption_column)
     place = prepared_place(folder, config, prepared, file_column, caption_column)
     try:
-        # Asked before hours of decoding. What is made here stays: the prepared clips will lie in it.
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(place.parent, os.W_OK):
-            raise PermissionError(None, "Permission denied")
-    except OSError as error:
-        raise UserError(
-            f"cannot write prepared clips to {place.parent} ({error.strerror or error}); name a folder for them with "
-            "--prepared"
-        ) from error
-    return place, prepare(listing, place, config, workers=workers, progress=progress)
+        return place, prepare(listing, place, config, workers=workers, progress=progress)
+    except UserError as error:
+        if place.parent.is_dir() and os.access(place.parent, os.W_OK):
+            raise
+        raise UserError(f"{error}; name a folder for prepared clips with --prepared") from error
 
 
 def prepared_place(

@@ -203,31 +203,41 @@ class _Job:
 
     def run(self) -> Report:
         there = named(self.destination)
-        kind, sources, config = self.listing.kind, self.listing.sources, asdict(self.config)
+        kind, config = self.listing.kind, asdict(self.config)
         self._settings = {"kind": kind, "format": FORMAT, "config": config}
         # Splits and captions are added to what is decoded, so a change of theirs costs no decoding.
         self._pixels = _digest([kind, FORMAT, {name: config[name] for name in config if not name.endswith("_share")}])
         work = there.with_name(f".{there.name}.preparing")
         try:
             self._check_replaceable(there)
+            # Without the lock first: what is up to date may lie where nothing can be written.
+            if not os.path.lexists(work) and (report := self._up_to_date(self._about(), self._stamps())):
+                return report
             with _locked(work, self.progress):
-                stamps = [file_stamp(source.path) for source in sources]
-                listed = [
-                    # The group only where there is one: folders that were prepared without keep their fingerprint.
-                    [source.name, *stamp, source.captions, source.split, *filter(None, [source.group])]
-                    for source, stamp in zip(sources, stamps, strict=True)
-                ]
-                problems = [asdict(one) for one in self.listing.problems]
-                self._fingerprint = _digest([self._settings, problems, listed])
-                about = self._about()
-                if about.get("fingerprint") == self._fingerprint:
+                about, stamps = self._about(), self._stamps()
+                if report := self._up_to_date(about, stamps):
                     remove_tree(work, inside=work.parent)
-                    stored = dict(about["report"])
-                    told = [Problem(**one) for one in stored.pop("problems")]
-                    return replace(Report(**stored, problems=told), unchanged=True)
+                    return report
                 return self._build(work, about, stamps)
         except OSError as error:
             raise UserError(f"cannot write {there}: {error.strerror or error}") from error
+
+    def _stamps(self) -> list[tuple[int, int]]:
+        return [file_stamp(source.path) for source in self.listing.sources]
+
+    def _up_to_date(self, about: dict[str, Any], stamps: Sequence[tuple[int, int]]) -> Report | None:
+        """The report of an earlier preparation, if neither the clips nor the settings have changed since."""
+        listed = [
+            # The group only where there is one: folders that were prepared without keep their fingerprint.
+            [source.name, *stamp, source.captions, source.split, *filter(None, [source.group])]
+            for source, stamp in zip(self.listing.sources, stamps, strict=True)
+        ]
+        self._fingerprint = _digest([self._settings, [asdict(one) for one in self.listing.problems], listed])
+        if about.get("fingerprint") != self._fingerprint:
+            return None
+        stored = dict(about["report"])
+        told = [Problem(**one) for one in stored.pop("problems")]
+        return replace(Report(**stored, problems=told), unchanged=True)
 
     @staticmethod
     def _check_replaceable(there: Path) -> None:
