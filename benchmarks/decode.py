@@ -27,7 +27,7 @@ from syncdraw.datasets.decode import content_hash, read_clips
 from syncdraw.datasets.prepared import ClipConfig, PreparedClips
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.sources import Source
-from syncdraw.datasets.video_folder import find_clips
+from syncdraw.datasets.video_folder import list_folder
 
 
 def make_clips(folder: Path, count: int) -> None:
@@ -76,12 +76,13 @@ def main() -> None:
         if arguments.source is None:
             folder.mkdir()
             make_clips(folder, arguments.count)
-        sources = find_clips(folder)[0]
+        listing = list_folder(folder)
+        sources = listing.sources
         destination = work / "prepared"
 
         def run(workers: int) -> None:
             shutil.rmtree(destination, ignore_errors=True)
-            prepare("folder", sources, destination, config, read_clips, check=False, workers=workers, progress=False)
+            prepare(listing, destination, config, workers=workers, progress=False)
 
         def run_processes(pool: ProcessPoolExecutor) -> None:
             list(pool.map(partial(decode_whole, config=config), sources))
@@ -98,8 +99,7 @@ def main() -> None:
                 run_processes(pool)  # start-up is not counted
                 wall, _ = best(lambda p=pool: run_processes(p))
             print(f"decode only, {workers} process(es):  {len(sources) / wall:7.1f} clips/s")
-        again = partial(prepare, "folder", sources, destination, config, read_clips)
-        wall, _ = best(lambda: again(check=False, workers=2, progress=False))
+        wall, _ = best(lambda: prepare(listing, destination, config, workers=2, progress=False))
         print(f"prepare again, unchanged:     {1000 * wall:7.1f} ms")
         clips = PreparedClips(destination)
         indices = np.random.default_rng(0).integers(len(clips), size=100)

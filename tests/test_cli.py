@@ -375,7 +375,7 @@ def test_command_line_goes_before_the_recipe(ok: Any, folder: Path, monkeypatch:
 def test_every_recipe_is_valid(name: str, ok: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[training.RunConfig] = []
     monkeypatch.setattr(training, "train", lambda config, out, **options: taken.append(config) or Path(out))
-    monkeypatch.setattr(cli, "_with_clips", lambda config: config)  # data of others are not here
+    monkeypatch.setattr(cli, "_with_clips", lambda config, _: config)  # data of others are not here
     ok("train", name)
     assert taken[0] != training.RunConfig()
     if taken[0].data == "bouncing_mnist":
@@ -494,12 +494,18 @@ def test_train_on_a_folder_of_clips(ok: Any, folder: Path, monkeypatch: pytest.M
     path = recipe(folder)
     shown = ok("train", path, "--data", "clips", "--out", "run")
     assert "clips from 6 files" in shown
-    assert pretrained.load_card("run")["data"] == "clips.prepared"
-    assert PreparedClips("clips.prepared").shape == TINY.shape
-    ok("train", "--resume", "--out", "run", "--train.max_steps", "3")
+    (place,) = (folder / "clips.prepared").iterdir()
+    assert pretrained.load_card("run")["data"] == str(place)
+    assert PreparedClips(place).shape == TINY.shape
     monkeypatch.chdir(folder / "clips")
+    ok("train", "--resume", "--out", "../run", "--train.max_steps", "3")
     ok("train", path, "--data", ".", "--out", "../run2")  # a folder whose name is not in its path
-    assert pretrained.load_card("../run2")["data"] == str(folder / "clips.prepared")
+    assert pretrained.load_card("../run2")["data"] == str(place)
+    ok("train", path, "--data", ".", "--out", "../run3", "--prepared", "../cache")
+    assert Path(pretrained.load_card("../run3")["data"]).parent == folder / "cache"
+    monkeypatch.chdir(folder)
+    ok("train", path, "--data", os.path.relpath(place), "--out", "run4")
+    assert pretrained.load_card("run4")["data"] == str(place)
 
 
 def test_folder_without_clips(wrong: Any, folder: Path) -> None:
@@ -594,6 +600,35 @@ def test_prepare(ok: Any, wrong: Any, folder: Path) -> None:
     assert "unknown data set 'kht': did you mean kth?" in wrong("prepare", "kht", "x")
     assert "required: source" in wrong("prepare", "folder")
     assert "nowhere is not a folder" in wrong("prepare", "folder", "nowhere")
+
+
+def test_a_check_that_finds_no_clip_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        write_clip(folder / "short" / f"{number}.gif", textures(2, number))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["prepare", "folder", "short", "--check", "--progress=false"])
+    assert stopped.value.code == 2
+    output = capsys.readouterr()
+    assert "1.gif: too short (it has 2 frames, a clip needs 10)" in output.out  # the whole report, not its first line
+    assert "no clip could be cut from 2 files; the first of 2 problems is 0.gif: too short" in output.err
+
+
+def test_prepare_takes_the_options_of_a_data_set(ok: Any, folder: Path) -> None:
+    write_clip(folder / "clips" / "a.gif", textures(12))
+    (folder / "clips" / "captions.csv").write_text("Datei,Inhalt\na.gif,a square\n")
+    options = ["--file_column", "datei", "--caption_column", "inhalt", "--progress=false"]
+    assert "1 clips from 1 files (1 train), 1 with a caption" in ok("prepare", "folder", "clips", "--check", *options)
+
+
+def test_a_terminal_that_knows_ascii_alone(folder: Path) -> None:
+    write_clip(folder / "clips" / "caf\u00e9.gif", textures(12))
+    write_clip(folder / "clips" / "\u00fc.gif", textures(2))
+    command = [sys.executable, "-m", "syncdraw", "prepare", "folder", "clips", "--check"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"\\xfc.gif: too short" in done.stdout
+    assert b"Traceback" not in done.stderr
 
 
 # --- Switches --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import threading
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,17 +18,19 @@ from PIL import Image
 
 from making_clips import levels, textures, write_clip
 from syncdraw.datasets import tgif_download
-from syncdraw.datasets.kth import KTH_CLIPS, find_person, prepare_kth, read_sequences
+from syncdraw.datasets.kth import KTH_CLIPS, find_person, list_kth, read_sequences
 from syncdraw.datasets.persons import persons_in
 from syncdraw.datasets.prepared import CLIPS, ClipConfig, PreparedClips, read_manifest
-from syncdraw.datasets.public import PREPARERS
-from syncdraw.datasets.tgif import gif_name, prepare_tgif
+from syncdraw.datasets.preparing import prepare
+from syncdraw.datasets.public import DATA_SETS
+from syncdraw.datasets.tgif import gif_name, list_tgif
 from syncdraw.datasets.tgif import read_table as read_tgif_table
 from syncdraw.datasets.tgif_download import DEAD_LINKS, download_gifs
-from syncdraw.datasets.ucf101 import class_words, prepare_ucf101, read_classes, read_list
-from syncdraw.datasets.vgan_layout import prepare_vgan
+from syncdraw.datasets.ucf101 import class_words, list_ucf101, read_classes, read_list
+from syncdraw.datasets.vgan_layout import list_vgan
 from syncdraw.errors import UserError
 
+prepared = partial(prepare, progress=False)
 FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -118,7 +121,7 @@ def kth(tmp_path):
 
 
 def test_kth(kth, tmp_path):
-    report = prepare_kth(kth, tmp_path / "out", progress=False)
+    report = prepared(list_kth(kth), tmp_path / "out")
     records = by_source(tmp_path / "out")
     walking = records["person01_walking_d1_uncomp.avi"]
     assert [record.captions for record in walking] == [
@@ -157,17 +160,17 @@ def test_kth(kth, tmp_path):
         "1 of 4 videos that 00sequences.txt lists are not there",
         "missing in the data set itself: person13_handclapping_d3",
     ]
-    assert prepare_kth(kth, tmp_path / "out", progress=False).unchanged
+    assert prepared(list_kth(kth), tmp_path / "out").unchanged
 
 
 def test_kth_of_some_actions_and_many_clips(kth, tmp_path):
     config = replace(KTH_CLIPS, clips_per_file=0)
-    report = prepare_kth(kth, tmp_path / "out", config, actions=("walking", "running"), progress=False)
+    report = prepared(list_kth(kth, actions=("walking", "running")), tmp_path / "out", config)
     records = by_source(tmp_path / "out")
     assert records.keys() == {"person01_walking_d1_uncomp.avi"}
     assert report.clips == report.captioned == len(records["person01_walking_d1_uncomp.avi"]) > 6
     with pytest.raises(UserError, match="actions has 'dancing'"):
-        prepare_kth(kth, tmp_path / "out", actions=("dancing",), progress=False)
+        prepared(list_kth(kth, actions=("dancing",)), tmp_path / "out")
 
 
 def test_kth_says_when_a_direction_is_not_clear(tmp_path):
@@ -176,24 +179,24 @@ def test_kth_says_when_a_direction_is_not_clear(tmp_path):
         film[number, 30:110, 60 + 2 * (number % 3) : 90] = 20
     write_clip(tmp_path / "in" / "person03_running_d1_uncomp.avi", film)
     (tmp_path / "in" / "00sequences.txt").write_text("person03_running_d1 frames 1-60")
-    report = prepare_kth(tmp_path / "in", tmp_path / "out", progress=False)
+    report = prepared(list_kth(tmp_path / "in"), tmp_path / "out")
     assert read_manifest(tmp_path / "out")[0].captions == ["person 3 is running"]
     assert report.problems[0].action == "captioned without one"
 
 
 def test_kth_that_is_not_there(kth, tmp_path):
     with pytest.raises(UserError, match="has no videos of KTH"):
-        prepare_kth(kth, tmp_path / "out", actions=("running",), progress=False)
+        prepared(list_kth(kth, actions=("running",)), tmp_path / "out")
     (kth / "00sequences.txt").unlink()
     with pytest.raises(UserError, match=r"has no 00sequences\.txt"):
-        prepare_kth(kth, tmp_path / "out", progress=False)
+        prepared(list_kth(kth), tmp_path / "out")
 
 
 def test_kth_with_a_broken_video(kth, tmp_path):
     path = kth / "person01_walking_d1_uncomp.avi"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     (kth / "jogging" / "person22_jogging_d3_uncomp.avi").write_bytes(b"nonsense")
-    report = prepare_kth(kth, tmp_path / "out", progress=False)
+    report = prepared(list_kth(kth), tmp_path / "out")
     assert 1 <= len(by_source(tmp_path / "out")[path.name]) <= 2
     reasons = {problem.name: problem.reason for problem in report.problems}
     assert "too short" in reasons[path.name]
@@ -240,7 +243,7 @@ def ucf(tmp_path):
 
 def test_ucf101(ucf, tmp_path):
     config = ClipConfig(frames=32, channels=3, height=24, width=24, fit="crop", validation_share=0.4, test_share=0)
-    report = prepare_ucf101(ucf, tmp_path / "out", config, progress=False)
+    report = prepared(list_ucf101(ucf), tmp_path / "out", config)
     records = {name: found[0] for name, found in by_source(tmp_path / "out").items()}
     assert len(records) == 8
     assert PreparedClips(tmp_path / "out").shape == (32, 3, 24, 24)
@@ -256,6 +259,23 @@ def test_ucf101(ucf, tmp_path):
         "v_Juggling_g01_c01.avi": "not named as UCF-101's videos are (v_Archery_g01_c01.avi)",
     }
     assert report.remarks == ["1 of 9 videos that the lists of fold 1 name are not there"]
+
+
+def test_ucf101_holds_whole_groups_of_the_training_list_out(ucf, tmp_path):
+    train = ucf / "ucfTrainTestlist" / "trainlist01.txt"
+    for clip in range(2, 4):
+        for group in range(8, 14):
+            name = f"ApplyEyeMakeup/v_ApplyEyeMakeup_g{group:02d}_c{clip:02d}.avi"
+            write_clip(ucf / name, textures(40, 100 * clip + group))
+            train.write_text(train.read_text() + f"\n{name} 1")
+    config = ClipConfig(frames=32, height=8, width=8, validation_share=0.3, test_share=0.5)
+    prepared(list_ucf101(ucf), tmp_path / "out", config)
+    groups = {}
+    for record in read_manifest(tmp_path / "out"):
+        groups.setdefault(record.source.rpartition("_c")[0].rpartition("/")[2], set()).add(record.split)
+    assert all(len(splits) == 1 for splits in groups.values())
+    held = Counter(split for splits in groups.values() for split in splits)
+    assert held == {"train": 5, "validation": 2, "test": 1}  # 0.3 of seven groups; the test list alone is for test
 
 
 def test_ucf101_lists(tmp_path):
@@ -276,13 +296,13 @@ def test_ucf101_lists(tmp_path):
 
 def test_ucf101_that_is_not_there(ucf, tmp_path):
     with pytest.raises(UserError, match="fold is 4"):
-        prepare_ucf101(ucf, tmp_path / "out", fold=4, progress=False)
+        prepared(list_ucf101(ucf, fold=4), tmp_path / "out")
     with pytest.raises(UserError, match=r"has no trainlist02\.txt"):
-        prepare_ucf101(ucf, tmp_path / "out", fold=2, progress=False)
+        prepared(list_ucf101(ucf, fold=2), tmp_path / "out")
     (ucf / "ucfTrainTestlist" / "trainlist01.txt").write_text("")
     (ucf / "ucfTrainTestlist" / "testlist01.txt").write_text("")
     with pytest.raises(UserError, match="has none of the videos"):
-        prepare_ucf101(ucf, tmp_path / "out", progress=False)
+        prepared(list_ucf101(ucf), tmp_path / "out")
 
 
 # ---- TGIF ------------------------------------------------------------------------------------------------------------
@@ -348,7 +368,7 @@ def tgif(tmp_path):
 
 
 def test_tgif(tgif, tmp_path):
-    report = prepare_tgif(tgif, tmp_path / "out", progress=False)
+    report = prepared(list_tgif(tgif), tmp_path / "out")
     records = {name: found[0] for name, found in by_source(tmp_path / "out").items()}
     assert {name: (record.split, record.captions) for name, record in records.items()} == {
         "gifs/tumblr_a_500.gif": ("train", ["a man is dancing.", "a person in red moves"]),
@@ -372,18 +392,57 @@ def test_tgif(tgif, tmp_path):
         "tgif-v1.0.tsv, line 10",
         "gifs/tumblr_short.gif",
     ]
-    everything = prepare_tgif(tgif, tmp_path / "all", one_person=False, progress=False)
+    everything = prepared(list_tgif(tgif, one_person=False), tmp_path / "all")
     assert everything.clips == 3
+
+
+def test_tgif_knows_a_gif_by_its_name(tgif, tmp_path):
+    """A list may hold another address of it than the table: the servers were renamed in between."""
+    (tgif / "splits" / "test.txt").write_text("http://33.media.example.org/ffff/tumblr_b_r1_400.gif\n")
+    with (tgif / "tgif-v1.0.tsv").open("a") as file:
+        file.write("http://33.media.example.org/ffff/tumblr_a_500.gif\tone person bows\n")
+    report = prepared(list_tgif(tgif), tmp_path / "out")
+    records = {name: found[0] for name, found in by_source(tmp_path / "out").items()}
+    assert {name: record.split for name, record in records.items()} == {
+        "gifs/tumblr_a_500.gif": "train",
+        "gifs/deep/tumblr_b_r1_400.gif": "test",
+    }
+    assert len(records["gifs/tumblr_a_500.gif"].captions) == 3
+    assert "6 of 8 rows" in report.remarks[0]
+
+
+def test_tgif_never_trains_on_what_may_be_held_out(tgif, tmp_path):
+    lists = tgif / "splits"
+    test = lists / "test.txt"
+    with (lists / "train.txt").open("a") as file:
+        file.write("https://x.org/tumblr_b_r1_400.gif\n")  # in both lists
+    assert {source.name: source.split for source in list_tgif(tgif).sources} == {
+        "gifs/tumblr_a_500.gif": "train",
+        "gifs/deep/tumblr_b_r1_400.gif": "test",
+        "gifs/tumblr_short.gif": "validation",  # in neither list, and that of validation is not at hand
+    }
+    (lists / "train.txt").write_bytes(b"\xef\xbb\xbf" + address("tumblr_a_500.gif").encode())  # begins with a mark
+    test.rename(lists / "val.txt")
+    splits = {source.name: source.split for source in list_tgif(tgif).sources}
+    assert list(splits.values()) == ["train", "validation", "test"]
+    test.write_text("")
+    listing = list_tgif(tgif)
+    assert [source.split for source in listing.sources] == ["train", "validation"]
+    assert str(listing.problems[-1]) == (
+        "gifs/tumblr_short.gif: in none of the lists of train, validation and test: left out"
+    )
+    (lists / "train.txt").unlink()
+    assert [source.split for source in list_tgif(tgif).sources] == [None, "validation", None]
 
 
 def test_tgif_that_is_not_there(tgif, tmp_path):
     (tgif / "second.tsv").write_text("")
     with pytest.raises(UserError, match=r"must have one \.tsv table .* \(it has: second\.tsv, tgif-v1\.0\.tsv\)"):
-        prepare_tgif(tgif, tmp_path / "out", progress=False)
+        prepared(list_tgif(tgif), tmp_path / "out")
     with pytest.raises(UserError, match="has none of the 0 GIFs"):
-        prepare_tgif(tgif, tmp_path / "out", table=tgif / "second.tsv", progress=False)
+        prepared(list_tgif(tgif, table=tgif / "second.tsv"), tmp_path / "out")
     with pytest.raises(UserError, match="cannot read"):
-        prepare_tgif(tgif, tmp_path / "out", table=tgif / "third.tsv", progress=False)
+        prepared(list_tgif(tgif, table=tgif / "third.tsv"), tmp_path / "out")
 
 
 GIF = b"GIF89a a picture;"
@@ -489,9 +548,9 @@ def test_tgif_with_download(server, tmp_path):
     folder.mkdir()
     (folder / "t.tsv").write_text(f"{host}/one.gif\ta man runs\n{host}/cat.gif\ta cat runs\n{host}/dead.gif\ta man\n")
     with pytest.raises(UserError, match="has none of the 2 GIFs"):
-        prepare_tgif(folder, tmp_path / "out", progress=False)
+        prepared(list_tgif(folder), tmp_path / "out")
     assert asked == []  # nothing is fetched unless asked for
-    report = prepare_tgif(folder, tmp_path / "out", download=True, progress=False)
+    report = prepared(list_tgif(folder, download=True), tmp_path / "out")
     assert sorted(asked) == ["dead.gif", "one.gif"]
     assert report.clips == 1
     assert "download: 1 fetched, 0 there before, 1 dead links, 0 failed and to be tried again" in report.remarks
@@ -531,7 +590,7 @@ def vgan(tmp_path):
 
 
 def test_vgan(vgan, tmp_path):
-    report = prepare_vgan(vgan, tmp_path / "out", progress=False)
+    report = prepared(list_vgan(vgan), tmp_path / "out")
     videos = np.load(tmp_path / "out" / CLIPS)
     assert videos.shape == (3, 32, 3, 64, 64)
     records = read_manifest(tmp_path / "out")
@@ -555,26 +614,26 @@ def test_vgan(vgan, tmp_path):
 def test_vgan_lists(vgan, tmp_path):
     (vgan / "other.txt").write_text("frames-stable-many/beach7/1.jpg\n")
     with pytest.raises(UserError, match=r"has several lists \(list\.txt, other\.txt\)"):
-        prepare_vgan(vgan, tmp_path / "out", progress=False)
-    assert prepare_vgan(vgan, tmp_path / "out", list_file=vgan / "other.txt", progress=False).clips == 1
+        prepared(list_vgan(vgan), tmp_path / "out")
+    assert prepared(list_vgan(vgan, list_file=vgan / "other.txt"), tmp_path / "out").clips == 1
     (vgan / "other.txt").write_text("\n")
     with pytest.raises(UserError, match="names no clip"):
-        prepare_vgan(vgan, tmp_path / "out", list_file=vgan / "other.txt", progress=False)
+        prepared(list_vgan(vgan, list_file=vgan / "other.txt"), tmp_path / "out")
     (vgan / "other.txt").write_text("a.jpg\n")
     with pytest.raises(UserError, match="has none of the 1 clips"):
-        prepare_vgan(vgan, tmp_path / "out", list_file=vgan / "other.txt", progress=False)
+        prepared(list_vgan(vgan, list_file=vgan / "other.txt"), tmp_path / "out")
     (vgan / "other.txt").unlink()
     (vgan / "list.txt").unlink()
-    assert prepare_vgan(vgan, tmp_path / "every", progress=False).clips == 3
+    assert prepared(list_vgan(vgan), tmp_path / "every").clips == 3
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="has no JPEGs"):
-        prepare_vgan(tmp_path / "empty", tmp_path / "out", progress=False)
+        prepared(list_vgan(tmp_path / "empty"), tmp_path / "out")
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PREPARERS)
+@pytest.mark.parametrize("name", DATA_SETS)
 def test_every_data_set_checks_without_writing(name, request, tmp_path):
     if name == "folder":
         source = tmp_path / "in"
@@ -582,11 +641,13 @@ def test_every_data_set_checks_without_writing(name, request, tmp_path):
     else:
         source = request.getfixturevalue({"ucf101": "ucf"}.get(name, name))
     before = sorted(tmp_path.rglob("*"))
-    report = PREPARERS[name](source, check=True, progress=False)
+    listing = DATA_SETS[name][0](source)
+    report = prepared(listing, check=True)
     assert report.clips > 0
     assert sorted(tmp_path.rglob("*")) == before
     assert json.dumps(str(report))
-    assert PREPARERS[name](source, tmp_path / "out", progress=False) == report
+    assert prepared(listing, tmp_path / "out") == report
+    assert PreparedClips(tmp_path / "out").config == listing.config == DATA_SETS[name][1]
 
 
 @FUZZ

@@ -31,7 +31,8 @@ from syncdraw import SyncDraw, SyncDrawConfig, UserError, cli, evaluate, media, 
 from syncdraw.datasets import bouncing_mnist
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.prepared import ClipConfig
-from syncdraw.datasets.video_folder import prepare_folder
+from syncdraw.datasets.preparing import prepare
+from syncdraw.datasets.video_folder import list_folder
 from syncdraw.distances import Scorer
 from syncdraw.train import RunConfig, TrainConfig, learning_rate, start_from, train
 
@@ -190,7 +191,7 @@ def test_folder_with_several_captions_resumes_equally(tmp_path: Path, monkeypatc
         write_clip(tmp_path / "clips" / f"{number}.gif", textures(6, number))
         (tmp_path / "clips" / f"{number}.txt").write_text(f"square {number}\na pattern of squares\n")
     shape = ClipConfig(frames=3, height=32, width=32, validation_share=0.3)
-    prepare_folder(tmp_path / "clips", tmp_path / "data", shape, progress=False)
+    prepare(list_folder(tmp_path / "clips"), tmp_path / "data", shape, progress=False)
     config = changed(model=CAPTIONED, data=str(tmp_path / "data"))
     reference = go(config, tmp_path / "reference")
     with monkeypatch.context() as patch:
@@ -717,7 +718,7 @@ def test_run_folder(whole: Path) -> None:
 def test_tiny_folder_without_a_validation_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_clip(tmp_path / "clips" / "only.gif", textures(6))
     shape = ClipConfig(frames=3, height=32, width=32)
-    prepare_folder(tmp_path / "clips", tmp_path / "data", shape, progress=False)
+    prepare(list_folder(tmp_path / "clips"), tmp_path / "data", shape, progress=False)
     go(changed(data=str(tmp_path / "data"), train__max_steps=1), tmp_path / "run")
     assert "validation measures training clips instead" in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import io
 import json
 import re
 import sys
@@ -26,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Denormal numbers are 100 times slower than others; this reaches only threads that start later, so it comes first.
     torch.set_flush_denormal(True)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # file names and captions, on a terminal that knows ASCII alone
     try:
         command = arguments[0] if arguments else "--help"
         if command in ("-h", "--help", "help"):
@@ -290,6 +296,7 @@ def train(arguments: list[str]) -> None:
     )
     parser.add_argument("recipe", nargs="?", help="a name from the list above, or a YAML file")
     parser.add_argument("--out", type=Path, help="the run folder; runs/RECIPE unless given")
+    parser.add_argument("--prepared", type=Path, help="a folder for prepared clips; beside the clips unless given")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--config", action="config", help="more settings from a YAML file")
     parser.add_class_arguments(training.RunConfig)
@@ -328,7 +335,7 @@ def train(arguments: list[str]) -> None:
             "as in syncdraw train RECIPE --out RUN"
         )
     config = training.RunConfig(**{f.name: values[f.name] for f in dataclasses.fields(training.RunConfig)})
-    folder = training.train(_with_clips(config), out, resume=resume)
+    folder = training.train(_with_clips(config, values["prepared"]), out, resume=resume)
     print(f"wrote {folder}: syncdraw generate --model {folder} draws with it; syncdraw evaluate {folder} measures it")
 
 
@@ -388,26 +395,26 @@ def find_recipe(name: str) -> Path:
     raise UserError(f"unknown recipe {name!r}: {hint}Recipes are {', '.join(known)}; a YAML file works too")
 
 
-def _with_clips(config: Any) -> Any:  # a RunConfig; jsonargparse imports what annotations of this file name
+def _with_clips(
+    config: Any, prepared: Path | None = None
+) -> Any:  # a RunConfig; jsonargparse imports what annotations of this file name
     """A folder of videos as `data` is prepared first, beside itself, in the model's shape."""
     from syncdraw.datasets import BUILT_IN
+    from syncdraw.datasets.own_clips import prepare_clips
     from syncdraw.datasets.prepared import ABOUT, ClipConfig
-    from syncdraw.datasets.video_folder import prepare_folder
 
     folder = Path(config.data)
-    if config.data in BUILT_IN or (folder / ABOUT).is_file():
+    if config.data in BUILT_IN:
         return config
+    if (folder / ABOUT).is_file():
+        return dataclasses.replace(config, data=str(folder.absolute()))  # the run may be used from elsewhere
     if not folder.is_dir():
         raise UserError(f"--data {config.data} is not a folder; give a folder of clips, or {', or '.join(BUILT_IN)}")
     frames, channels, height, width = config.model.shape
-    # `.` has no name of its own.
-    named = folder.resolve() if folder.name in ("", "..") else folder
-    prepared = named.with_name(f"{named.name}.prepared")
-    report = prepare_folder(
-        folder, prepared, ClipConfig(frames=frames, channels=channels, height=height, width=width, clips_per_file=0)
-    )
+    clips = ClipConfig(frames=frames, channels=channels, height=height, width=width, clips_per_file=0)
+    place, report = prepare_clips(folder, clips, prepared=prepared)
     print(report)
-    return dataclasses.replace(config, data=str(prepared))
+    return dataclasses.replace(config, data=str(place))
 
 
 # --- prepare ---------------------------------------------------------------------------------------------------------
@@ -415,28 +422,37 @@ def _with_clips(config: Any) -> Any:  # a RunConfig; jsonargparse imports what a
 
 def prepare(arguments: list[str]) -> None:
     """Prepare a data set for training: syncdraw prepare folder|kth|ucf101|tgif|vgan SOURCE [-o FOLDER] [--check]."""
-    from syncdraw.datasets.public import PREPARERS
+    from syncdraw.datasets.prepared import ClipConfig
+    from syncdraw.datasets.preparing import prepare as prepare_listing
+    from syncdraw.datasets.public import DATA_SETS
 
-    usage = f"syncdraw prepare {'|'.join(PREPARERS)} SOURCE [-o FOLDER] [--check]"
+    usage = f"syncdraw prepare {'|'.join(DATA_SETS)} SOURCE [-o FOLDER] [--check]"
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: {usage}\n")
-        for name, function in PREPARERS.items():
+        for name, (function, _) in DATA_SETS.items():
             print(f"  {name:<8} {(inspect.getdoc(function) or '').splitlines()[0]}")
         print("\nsyncdraw prepare NAME --help tells more.")
         return
-    if arguments[0] not in PREPARERS:
-        near = difflib.get_close_matches(arguments[0], PREPARERS, n=1)
+    if arguments[0] not in DATA_SETS:
+        near = difflib.get_close_matches(arguments[0], DATA_SETS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(f"unknown data set {arguments[0]!r}: {hint}{usage}")
-    name, function = arguments[0], PREPARERS[arguments[0]]
+    name, (function, config) = arguments[0], DATA_SETS[arguments[0]]
     parser = _parser(f"prepare {name}", function)
-    _add_function(parser, function, {"destination": "-o"})
+    _add_function(parser, function, {})
+    own = set(inspect.signature(function).parameters)
+    _add_function(parser, prepare_listing, {"destination": "-o"}, skip={"listing", "config"})
+    parser.add_class_arguments(ClipConfig, "config")
+    parser.set_defaults({f"config.{setting}": value for setting, value in dataclasses.asdict(config).items()})
     values = _parsed(parser, arguments[1:])
     if values["destination"] is None and not values["check"]:
         values["destination"] = Path("data") / (values["source"].resolve().name if name == "folder" else name)
-    report = function(**values)
+    listing = function(**{key: value for key, value in values.items() if key in own})
+    report = prepare_listing(listing, **{key: value for key, value in values.items() if key not in own})
     print(report)
-    if not values["check"]:
+    if values["check"]:
+        report.require_clips()
+    else:
         print(f"wrote {values['destination']}: train on it with --data {values['destination']}")
 
 

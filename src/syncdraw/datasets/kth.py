@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from syncdraw.datasets.caption_files import read_text
 from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, gather, read_frames
 from syncdraw.datasets.fitting import Unreadable
+from syncdraw.datasets.folders import look_under
+from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.prepared import ClipConfig, Split
-from syncdraw.datasets.preparing import prepare
-from syncdraw.datasets.sources import Problem, Report, Source
-from syncdraw.datasets.video_folder import under
+from syncdraw.datasets.sources import Problem, Source
 from syncdraw.errors import UserError
 
 Action = Literal["boxing", "handclapping", "handwaving", "jogging", "running", "walking"]
@@ -44,51 +44,33 @@ _RANGES = re.compile(r"\d+\s*-\s*\d+(\s*,\s*\d+\s*-\s*\d+)*\s*,?")
 Ranges = list[tuple[int, int]]
 
 
-def prepare_kth(
-    source: Path,
-    destination: Path | None = None,
-    config: ClipConfig = KTH_CLIPS,
-    *,
-    actions: Sequence[Action] = ACTIONS,
-    check: bool = False,
-    workers: int | None = None,
-    progress: bool = True,
-) -> Report:
-    """Prepare KTH: a clip from each sub-sequence, captioned 'person 1 is boxing', 'person 3 is running left to right'.
+def list_kth(source: Path, actions: Sequence[Action] = ACTIONS) -> Listing:
+    """KTH: a clip from each sub-sequence, captioned 'person 1 is boxing', 'person 3 is running left to right'.
 
     People walk, jog and run into the picture and out of it. Their clips are cut from the frames in which they are
     visible, and the direction in their captions is measured, both by the difference from the background. Where no
     direction is clear, the caption has none, and the report says so.
 
-    Train, validation and test have the people that the authors' page assigns to them.
+    Train, validation and test have the people that the authors' page assigns to them. `clips_per_file` counts for each
+    sub-sequence.
 
     Args:
         source: the folder with the videos, `person01_walking_d1_uncomp.avi` and so on, flat or in a folder for each
             action, and with `00sequences.txt`.
-        destination: the prepared folder to make; not needed with `check`.
-        config: what to cut; `clips_per_file` counts for each sub-sequence.
         actions: those to take. The paper's captioned model has walking and running (section 4.5.3).
-        check: decode everything, write nothing, and report what a preparation would do.
-        workers: files to decode at once; None for one each processor.
-        progress: show a bar on standard error.
 
     Raises:
-        UserError: `00sequences.txt` or all videos are missing, no clip can be used, or the destination cannot be
-            written.
+        UserError: `00sequences.txt` or all videos are missing.
     """
     for unknown in set(actions) - set(ACTIONS):
         raise UserError(f"actions has {unknown!r}; it must be made of {', '.join(ACTIONS)}")
-    videos: dict[str, Path] = {}
-    tables: list[Path] = []
-    problems: list[Problem] = []
-    for _, files, failed in under(source):
-        problems += failed
-        tables += [path for path in files if path.name.lower() == _SEQUENCES]
-        videos |= {path.relative_to(source).as_posix(): path for path in files if path.suffix.lower() == ".avi"}
+    content = look_under(source)
+    tables = [path for path in content if path.name.lower() == _SEQUENCES]
+    videos = {path.relative_to(source).as_posix(): path for path in content if path.suffix.lower() == ".avi"}
     if not tables:
         raise UserError(f"{source} has no {_SEQUENCES}; put the list of sub-sequences from KTH's page into it")
     ranges, missing, complaints = read_sequences(tables[0])
-    problems += complaints
+    problems = [*content.problems, *complaints]
 
     sources = []
     seen = set()
@@ -112,24 +94,13 @@ def prepare_kth(
     if not sources:
         raise UserError(f"{source} has no videos of KTH such as person01_walking_d1_uncomp.avi, for these actions")
     expected = {key for key in ranges if key.split("_")[1] in actions}
-    remarks = []
+    remarks = content.remarks
     if expected - seen:
         remarks.append(f"{len(expected - seen)} of {len(expected)} videos that {_SEQUENCES} lists are not there")
     missing = {key for key in missing if key.split("_")[1] in actions}
     if missing:
         remarks.append(f"missing in the data set itself: {', '.join(sorted(missing))}")
-    return prepare(
-        "kth",
-        sources,
-        destination,
-        config,
-        partial(_read_sequences_of_video, ranges),
-        check=check,
-        workers=workers,
-        progress=progress,
-        problems=problems,
-        remarks=remarks,
-    )
+    return Listing("kth", sources, KTH_CLIPS, problems, remarks, partial(_read_sequences_of_video, ranges))
 
 
 def read_sequences(path: Path) -> tuple[dict[str, Ranges], set[str], list[Problem]]:

@@ -48,7 +48,8 @@ class ClipConfig:
             as fit.
         seed: of all random choices. The same file and seed give the same frames, whatever its name or neighbours.
         validation_share: of the files, where the data set has no split of its own. The hash of a file's content
-            decides, so that more files do not move it and copies stay together; of few files, each split gets one.
+            decides, so that copies stay together; of a thousand files and more it alone, so that further files do not
+            move it, of fewer such that each split gets its share (of 30 files 24, 3 and 3), and one at least.
         test_share: likewise.
 
     Raises:

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +26,8 @@ import numpy as np
 
 from syncdraw.datasets.decode import content_hash
 from syncdraw.datasets.fitting import Unreadable
-from syncdraw.datasets.parallel import NOTHING, Decoder, Entry, Previous, decode_in_order, file_stamp
+from syncdraw.datasets.listing import Listing
+from syncdraw.datasets.parallel import NOTHING, Entry, Previous, decode_in_order, file_stamp
 from syncdraw.datasets.prepared import (
     ABOUT,
     CLIPS,
@@ -39,77 +40,108 @@ from syncdraw.datasets.prepared import (
     read_about,
     read_manifest,
 )
-from syncdraw.datasets.sources import Problem, Report, Source
+from syncdraw.datasets.sources import Problem, Report, Source, shortened
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, named, remove_tree
 
 
 def prepare(
-    kind: str,
-    sources: Sequence[Source],
-    destination: str | Path | None,
-    config: ClipConfig,
-    decoder: Decoder,
+    listing: Listing,
+    destination: str | Path | None = None,
+    config: ClipConfig | None = None,
     *,
-    check: bool,
-    workers: int | None,
-    progress: bool,
-    problems: Sequence[Problem] = (),
-    remarks: Sequence[str] = (),
+    check: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> Report:
-    """Decode `sources` into a prepared folder. Data sets call this once they know their files.
+    """Decode a data set once, into a prepared folder that `PreparedClips` reads.
+
+    Called again, it does nothing if neither the clips nor the settings have changed, decodes only what is new if clips
+    have been added or removed, and decodes all anew if the settings have changed; the old content stays in place until
+    the new is complete. A run that was broken off goes on where it stopped.
+
+    A file that cannot be used never stops the others: it is named in the report.
 
     Args:
-        kind: the data set's name; a folder that was prepared as another kind is decoded anew.
-        sources: in the order that the clips are to have.
-        destination: the folder to make. None only with `check`.
-        config: what to cut from each file.
-        decoder: how to cut it.
-        check: decode everything and write nothing.
-        workers: threads; None for one each processor.
+        listing: the files, as one of the `list_*` functions found them.
+        destination: the prepared folder to make; not needed with `check`.
+        config: what to cut from each file; None for what suits the data set.
+        check: decode everything, write nothing, and report what a preparation would do, even if that is nothing.
+        workers: files to decode at once; None for one each processor.
         progress: show a bar on standard error.
-        problems: those found so far, without decoding.
-        remarks: for the report.
+
+    Returns:
+        how many clips came of it, and each file that is unreadable, too short or without a caption.
 
     Raises:
-        UserError: there is nothing to prepare, no clip came of it, or `destination` cannot be written or holds
-            something else.
+        UserError: no clip can be used, or `destination` cannot be written or holds something else.
     """
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; it must be 1 or more")
+    config = config or listing.config
     if check:
-        entries = [entry for entry, _ in decode_in_order(sources, config, decoder, NOTHING, None, workers, progress, 0)]
-        return _report(entries, sources, config, problems, remarks)
+        decoded = decode_in_order(listing.sources, config, listing.decoder, NOTHING, None, workers, progress, 0)
+        return _report([entry for entry, _ in decoded], listing, config, listing.remarks)
     if destination is None:
         raise UserError("a destination folder is needed to write to; only a check works without")
-    return _Job(kind, sources, Path(destination), config, decoder, workers, progress, problems, remarks).run()
+    return _Job(listing, Path(destination), config, workers, progress).run()
+
+
+# ---- splits ----------------------------------------------------------------------------------------------------------
 
 
 def _records(entries: Sequence[Entry], sources: Sequence[Source], config: ClipConfig) -> list[ClipRecord]:
     """All clips in order, with what does not come from their pixels: split and captions."""
-    counts: Counter[str] = Counter()
-    for entry, source in zip(entries, sources, strict=True):
-        if source.split is None:
-            counts.update(record.hash for record in entry.records)
-    splits = _splits(counts, config)
-    return [
-        replace(
-            record,
-            split=source.split or splits[record.hash],
-            captions=[f"{caption} {record.measured}".strip() for caption in source.captions],
-        )
-        for entry, source in zip(entries, sources, strict=True)
-        for record in entry.records
-    ]
+    pairs = [(record, source) for entry, source in zip(entries, sources, strict=True) for record in entry.records]
+    captioned = {_shared(record, source) for record, source in pairs if source.captions}
+    # How many clips there are of each file (or group, or content): apart for those of which a list says that they are
+    # not for test, and for those with captions, so that each split has some of them.
+    counts: dict[tuple[bool, bool], Counter[str]] = defaultdict(Counter)
+    for record, source in pairs:
+        if _is_drawn(source):
+            shared = _shared(record, source)
+            counts[source.split is None, shared in captioned][shared] += 1
+    splits: dict[tuple[bool, str], Split] = {}
+    for (free, _), counted in counts.items():
+        shares = config if free else replace(config, test_share=0.0)
+        splits |= {(free, shared): split for shared, split in _splits(counted, shares).items()}
+    records = []
+    for record, source in pairs:
+        split = source.split
+        if split is None or _is_drawn(source):
+            split = splits[split is None, _shared(record, source)]
+        captions = [f"{caption} {record.measured}".strip() for caption in source.captions]
+        records.append(replace(record, split=split, captions=captions))
+    return records
+
+
+def _is_drawn(source: Source) -> bool:
+    """Whether a hash decides on the split, wholly or between training and validation."""
+    return source.split is None or (source.split == "train" and bool(source.group))
+
+
+def _shared(record: ClipRecord, source: Source) -> str:
+    """What all clips of one split have in common, as a hash: their group, else their file's content."""
+    return hashlib.blake2b(source.group.encode()).hexdigest() if source.group else record.hash
+
+
+_FEW = 1000
 
 
 def _splits(counts: Mapping[str, int], config: ClipConfig) -> dict[str, Split]:
     """The split of each file by its hash, given how many clips each has.
 
-    Of few files, or files of very different length, chance would leave a split empty or little to train on. So the
-    largest files go to train until it has half of its share, and a split without any gets the smallest of train's.
+    Of many files, the hash alone decides, so that further files do not move it. Of few, chance would leave a split much
+    too large, small or empty; so those with the lowest hashes are held out, as many as the shares say. Of files of very
+    different length, the largest go to train until it has half of its share; and a split without any gets the smallest
+    of train's.
     """
-    splits = {hashed: config.split_of(hashed) for hashed in counts}
+    splits: dict[str, Split] = {hashed: config.split_of(hashed) for hashed in counts}
+    if len(counts) < _FEW:
+        test = round(config.test_share * len(counts))
+        validation = test + round(config.validation_share * len(counts))
+        for place, hashed in enumerate(sorted(counts)):
+            splits[hashed] = "test" if place < test else "validation" if place < validation else "train"
     by_size = sorted(counts, key=lambda hashed: (counts[hashed], hashed))
     due = (1 - config.validation_share - config.test_share) / 2 * sum(counts.values())
     held = sum(counts[hashed] for hashed in counts if splits[hashed] == "train")
@@ -125,22 +157,37 @@ def _splits(counts: Mapping[str, int], config: ClipConfig) -> dict[str, Split]:
     return splits
 
 
-def _report(
-    entries: Sequence[Entry],
-    sources: Sequence[Source],
-    config: ClipConfig,
-    problems: Sequence[Problem],
-    remarks: Sequence[str],
-) -> Report:
-    records = _records(entries, sources, config)
+def _report(entries: Sequence[Entry], listing: Listing, config: ClipConfig, remarks: Sequence[str]) -> Report:
+    records = _records(entries, listing.sources, config)
     return Report(
-        sources=len(sources),
+        sources=len(listing.sources),
         clips=len(records),
         captioned=sum(bool(record.captions) for record in records),
         splits={name: sum(record.split == name for record in records) for name in SPLITS},
-        problems=[*problems, *(problem for entry in entries for problem in entry.problems)],
-        remarks=list(remarks),
+        problems=[*listing.problems, *(problem for entry in entries for problem in entry.problems)],
+        remarks=[*remarks, *_of_few(records, listing.sources, config)],
     )
+
+
+def _of_few(records: Sequence[ClipRecord], sources: Sequence[Source], config: ClipConfig) -> list[str]:
+    """What training and evaluation will miss: clips that are held out, or captions."""
+    remarks = []
+    captioned = [record for record in records if record.captions]
+    if 0 < len(captioned) < len(records):
+        remarks.append(
+            f"{len(captioned)} of {len(records)} clips have a caption: a model that draws from captions trains on "
+            "these alone"
+        )
+    usable, what = (captioned, "clip with a caption") if captioned else (records, "clip")
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    empty = [split for split, share in shares.items() if share > 0 and all(one.split != split for one in usable)]
+    if empty and usable and all(source.split is None for source in sources):
+        files = len({record.hash for record in usable})
+        remarks.append(
+            f"no {what} is held out for {' and '.join(empty)}: whole files are, and there "
+            + ("is only one" if files == 1 else f"are only {files}")
+        )
+    return remarks
 
 
 # ---- writing, resuming, replacing ------------------------------------------------------------------------------------
@@ -148,44 +195,64 @@ def _report(
 
 @dataclass
 class _Job:
-    kind: str
-    sources: Sequence[Source]
+    listing: Listing
     destination: Path
     config: ClipConfig
-    decoder: Decoder
     workers: int | None
     progress: bool
-    problems: Sequence[Problem]
-    remarks: Sequence[str]
 
     def run(self) -> Report:
         there = named(self.destination)
-        if there.exists() and not (there / ABOUT).is_file() and (not there.is_dir() or any(there.iterdir())):
-            raise UserError(f"{there} exists and was not made by syncdraw prepare; give a new folder, or delete it")
-        config = asdict(self.config)
-        self._settings = {"kind": self.kind, "format": FORMAT, "config": config}
+        kind, config = self.listing.kind, asdict(self.config)
+        self._settings = {"kind": kind, "format": FORMAT, "config": config}
         # Splits and captions are added to what is decoded, so a change of theirs costs no decoding.
-        self._pixels = _digest(
-            [self.kind, FORMAT, {name: config[name] for name in config if not name.endswith("_share")}]
-        )
+        self._pixels = _digest([kind, FORMAT, {name: config[name] for name in config if not name.endswith("_share")}])
         work = there.with_name(f".{there.name}.preparing")
         try:
+            self._check_replaceable(there)
+            # Without the lock first: what is up to date may lie where nothing can be written.
+            if not os.path.lexists(work) and (report := self._up_to_date(self._about(), self._stamps())):
+                return report
             with _locked(work, self.progress):
-                stamps = [file_stamp(source.path) for source in self.sources]
-                listed = [
-                    [source.name, *stamp, source.captions, source.split]
-                    for source, stamp in zip(self.sources, stamps, strict=True)
-                ]
-                self._fingerprint = _digest([self._settings, [asdict(one) for one in self.problems], listed])
-                about = self._about()
-                if about.get("fingerprint") == self._fingerprint:
+                about, stamps = self._about(), self._stamps()
+                if report := self._up_to_date(about, stamps):
                     remove_tree(work, inside=work.parent)
-                    stored = dict(about["report"])
-                    problems = [Problem(**one) for one in stored.pop("problems")]
-                    return replace(Report(**stored, problems=problems), unchanged=True)
+                    return report
                 return self._build(work, about, stamps)
         except OSError as error:
             raise UserError(f"cannot write {there}: {error.strerror or error}") from error
+
+    def _stamps(self) -> list[tuple[int, int]]:
+        return [file_stamp(source.path) for source in self.listing.sources]
+
+    def _up_to_date(self, about: dict[str, Any], stamps: Sequence[tuple[int, int]]) -> Report | None:
+        """The report of an earlier preparation, if neither the clips nor the settings have changed since."""
+        listed = [
+            # The group only where there is one: folders that were prepared without keep their fingerprint.
+            [source.name, *stamp, source.captions, source.split, *filter(None, [source.group])]
+            for source, stamp in zip(self.listing.sources, stamps, strict=True)
+        ]
+        self._fingerprint = _digest([self._settings, [asdict(one) for one in self.listing.problems], listed])
+        if about.get("fingerprint") != self._fingerprint:
+            return None
+        stored = dict(about["report"])
+        told = [Problem(**one) for one in stored.pop("problems")]
+        return replace(Report(**stored, problems=told), unchanged=True)
+
+    @staticmethod
+    def _check_replaceable(there: Path) -> None:
+        """Only what `prepare` made may be replaced, and only if nothing else lies in it.
+
+        Raises:
+            UserError: something else would be lost.
+        """
+        if not there.exists():
+            return
+        held = {path.name for path in there.iterdir()} if there.is_dir() else {there.name}
+        if held and ABOUT not in held:
+            raise UserError(f"{there} exists and was not made by syncdraw prepare; give a new folder, or delete it")
+        if others := sorted(held - {ABOUT, CLIPS, MANIFEST}):
+            raise UserError(f"{there} holds {shortened(others)} beside prepared clips; give a new folder, or move them")
 
     def _about(self) -> dict[str, Any]:
         """`prepared.json` of the destination as it is, or nothing if it or what it tells of is missing or damaged."""
@@ -207,9 +274,9 @@ class _Job:
             array.seek(0, os.SEEK_END)
             journal.truncate(offset)
             journal.seek(offset)
-            rest = self.sources[len(entries) :]
+            rest = self.listing.sources[len(entries) :]
             for entry, spool in decode_in_order(
-                rest, self.config, self.decoder, previous, work, self.workers, self.progress, len(entries)
+                rest, self.config, self.listing.decoder, previous, work, self.workers, self.progress, len(entries)
             ):
                 with spool:
                     spool.seek(0)
@@ -224,16 +291,14 @@ class _Job:
             array.write(_npy_header((rows, *self.config.shape)))
             array.flush()
             os.fsync(array.fileno())
-        remarks = [*self.remarks, *_changes(about, self._settings)]
+        remarks = [*self.listing.remarks, *_changes(about, self._settings)]
         if reused := sum(entry.key in previous.entries for entry in entries):
             remarks.append(f"{reused} files had not changed; their clips were copied, not decoded")
-        report = _report(entries, self.sources, self.config, self.problems, remarks)
+        report = _report(entries, self.listing, self.config, remarks)
         if report.clips:
             self._publish(work / CLIPS, entries, report)
         remove_tree(work, inside=work.parent)
-        if not report.clips:
-            why = f"; the first of {len(report.problems)} problems is {report.problems[0]}" if report.problems else ""
-            raise UserError(f"no clip could be cut from {len(self.sources)} files{why}")
+        report.require_clips()
         return report
 
     @property
@@ -267,7 +332,7 @@ class _Job:
             lines = journal.read_bytes().splitlines(keepends=True)
             if not lines or lines[0] != head:
                 lines = []
-            for line, source, stamp in zip(lines[1:], self.sources, stamps, strict=False):
+            for line, source, stamp in zip(lines[1:], self.listing.sources, stamps, strict=False):
                 values = json.loads(line)
                 entry = Entry(
                     **{**values, "records": [ClipRecord(**record) for record in values["records"]],
@@ -288,7 +353,7 @@ class _Job:
         with atomic_path(self.destination) as folder:
             folder.mkdir()
             with (folder / MANIFEST).open("w", encoding="utf-8") as manifest:
-                for record in _records(entries, self.sources, self.config):
+                for record in _records(entries, self.listing.sources, self.config):
                     manifest.write(json.dumps(asdict(record)) + "\n")
             about = {
                 **self._settings,

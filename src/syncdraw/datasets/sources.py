@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from syncdraw.datasets.prepared import SPLITS, Split
+from syncdraw.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,16 @@ class Source:
         path: where it is.
         captions: none, one or several.
         split: where the data set says so; None to go by the hash of the content.
+        group: sources of one group share a split, whatever their content; empty for a group of its own. A data set
+            with lists for training and test, but none for validation, gives its training sources the split `train` and
+            a group: the groups of validation are then taken from them.
     """
 
     name: str
     path: Path
     captions: tuple[str, ...] = ()
     split: Split | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,23 @@ class Report:
             lines[0] += "; nothing has changed since they were prepared"
         return "\n".join([*lines, *map(_printable, self.remarks), *map(str, self.problems)])
 
+    def require_clips(self) -> None:
+        """Do nothing if there is a clip to train on.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self.clips:
+            why = f"; the first of {len(self.problems)} problems is {self.problems[0]}" if self.problems else ""
+            raise UserError(f"no clip could be cut from {self.sources} files{why}")
+
 
 def _printable(text: str) -> str:
-    """File names need not be valid Unicode; what is printed must be."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """File names and JSON may hold halves of characters, which are no Unicode; what is printed must be."""
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def shortened(names: list[str]) -> str:
+    """The first three names, and how many more there are."""
+    more = [f"and {len(names) - 3} more"] if len(names) > 3 else []
+    return _printable(", ".join([*names[:3], *more]))

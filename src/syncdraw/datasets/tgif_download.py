@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
+from syncdraw.datasets.caption_files import read_text
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
 
@@ -70,7 +71,7 @@ def download_gifs(
     dead_path = folder / DEAD_LINKS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        dead = set(dead_path.read_text(encoding="utf-8").split()) if dead_path.exists() else set()
+        dead = set(read_text(dead_path).split()) if dead_path.exists() else set()
         in_a_row = 0
         for address in tqdm(list(dict.fromkeys(addresses)), unit="GIF", disable=not progress):
             name = _file_name(address)
@@ -84,7 +85,7 @@ def download_gifs(
                         raise _Dead
                     content = _fetch(address, delay, timeout)
                 except _Dead:
-                    with dead_path.open("a", encoding="utf-8") as file:
+                    with dead_path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                         file.write("".join(address.split()) + "\n")
                     done.dead += 1
                     in_a_row = 0
@@ -102,8 +103,8 @@ def download_gifs(
                     done.fetched += 1
                     in_a_row = 0
                 time.sleep(delay)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot write {folder}: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
     return done
 
 

@@ -5,16 +5,14 @@ K. Soomro, A. R. Zamir, M. Shah, "UCF101: A dataset of 101 human actions classes
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path, PurePosixPath
 
 from syncdraw.datasets.caption_files import read_text
-from syncdraw.datasets.decode import read_clips
+from syncdraw.datasets.folders import look_under
+from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.prepared import ClipConfig, Split
-from syncdraw.datasets.preparing import prepare
-from syncdraw.datasets.sources import Problem, Report, Source
-from syncdraw.datasets.video_folder import under
+from syncdraw.datasets.sources import Problem, Source
 from syncdraw.errors import UserError
 
 # "Each video in the training dataset from UCF-101 contained 32 colored frames" (section 4.7), of VGAN's 64 x 64.
@@ -23,43 +21,27 @@ UCF101_CLIPS = ClipConfig(frames=32, channels=3, height=64, width=64, fit="crop"
 _VIDEO_NAME = re.compile(r"v_([A-Za-z]+)_g(\d\d)_c(\d\d)\.avi", re.IGNORECASE)
 
 
-def prepare_ucf101(
-    source: Path,
-    destination: Path | None = None,
-    config: ClipConfig = UCF101_CLIPS,
-    *,
-    fold: int = 1,
-    check: bool = False,
-    workers: int | None = None,
-    progress: bool = True,
-) -> Report:
-    """Prepare UCF-101, with the class's name as caption ('apply eye makeup').
+def list_ucf101(source: Path, fold: int = 1) -> Listing:
+    """UCF-101, with the class's name as caption ('apply eye makeup').
 
     The data set has three ways to divide it into training and test; it has no validation set. Ours is taken from the
-    training list, whole groups at a time, because the videos of a group are cut from one recording.
+    training list, whole groups at a time, because the videos of a group are cut from one recording; `test_share` is
+    not used.
 
     Args:
         source: the folder with the videos, `v_ApplyEyeMakeup_g01_c01.avi` and so on, flat or in a folder for each
             class, and with `classInd.txt`, `trainlist01.txt` and `testlist01.txt` anywhere in it.
-        destination: the prepared folder to make; not needed with `check`.
-        config: what to cut; `validation_share` is of the training list, `test_share` is not used.
         fold: 1, 2 or 3: which pair of lists.
-        check: decode everything, write nothing, and report what a preparation would do.
-        workers: files to decode at once; None for one each processor.
-        progress: show a bar on standard error.
 
     Raises:
-        UserError: a list or all videos are missing, no clip can be used, or the destination cannot be written.
+        UserError: a list or all videos are missing.
     """
     if fold not in (1, 2, 3):
         raise UserError(f"fold is {fold}; it must be 1, 2 or 3")
-    videos: list[Path] = []
-    lists: dict[str, Path] = {}
-    problems: list[Problem] = []
-    for _, files, failed in under(source):
-        problems += failed
-        videos += [path for path in files if path.suffix.lower() == ".avi"]
-        lists |= {path.name.lower(): path for path in files if path.suffix.lower() == ".txt"}
+    content = look_under(source)
+    problems = content.problems
+    videos = [path for path in content if path.suffix.lower() == ".avi"]
+    lists = {path.name.lower(): path for path in content if path.suffix.lower() == ".txt"}
     wanted = ("classInd.txt", f"trainlist0{fold}.txt", f"testlist0{fold}.txt")
     for name in wanted:
         if name.lower() not in lists:
@@ -87,29 +69,17 @@ def prepare_ucf101(
         elif path.name.lower() not in listed:
             problems.append(Problem(name, f"in neither list of fold {fold}"))
         else:
-            split: Split = listed[path.name.lower()]
-            if split == "train":
-                group = f"{match[1]}_g{match[2]}".lower()
-                hashed = hashlib.blake2b(group.encode()).hexdigest()
-                if int(hashed[:12], 16) / 16**12 < config.validation_share:
-                    split = "validation"
-            sources.append(Source(name, path, (class_words(known[match[1].lower()]),), split))
+            split = listed[path.name.lower()]
+            group = f"{match[1]}_g{match[2]}".lower() if split == "train" else ""
+            sources.append(Source(name, path, (class_words(known[match[1].lower()]),), split, group))
             found.add(path.name.lower())
     if not sources:
         raise UserError(f"{source} has none of the videos that {wanted[1]} and {wanted[2]} list")
     gone = len(listed.keys() - found)
-    return prepare(
-        "ucf101",
-        sources,
-        destination,
-        config,
-        read_clips,
-        check=check,
-        workers=workers,
-        progress=progress,
-        problems=problems,
-        remarks=[f"{gone} of {len(listed)} videos that the lists of fold {fold} name are not there"] if gone else [],
-    )
+    remarks = content.remarks
+    if gone:
+        remarks.append(f"{gone} of {len(listed)} videos that the lists of fold {fold} name are not there")
+    return Listing("ucf101", sources, UCF101_CLIPS, problems, remarks)
 
 
 def class_words(name: str) -> str:

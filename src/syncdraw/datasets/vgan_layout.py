@@ -15,50 +15,32 @@ from PIL import Image
 from syncdraw.datasets.caption_files import read_text
 from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, reading
 from syncdraw.datasets.fitting import MOST_PIXELS, Unreadable, fit_picture
+from syncdraw.datasets.folders import look_under
+from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.prepared import ClipConfig
-from syncdraw.datasets.preparing import prepare
-from syncdraw.datasets.sources import Problem, Report, Source
-from syncdraw.datasets.video_folder import under
+from syncdraw.datasets.sources import Problem, Source
 from syncdraw.errors import UserError
 
 VGAN_CLIPS = ClipConfig(frames=32, channels=3, height=64, width=64, fit="stretch")
 
 
-def prepare_vgan(
-    source: Path,
-    destination: Path | None = None,
-    config: ClipConfig = VGAN_CLIPS,
-    *,
-    list_file: Path | None = None,
-    check: bool = False,
-    workers: int | None = None,
-    progress: bool = True,
-) -> Report:
-    """Prepare clips in VGAN's layout. They have no captions, and are divided by the hash of their content.
+def list_vgan(source: Path, list_file: Path | None = None) -> Listing:
+    """Clips in VGAN's layout. They have no captions, and are divided by the hash of their content.
 
     A clip with fewer frames than asked for ends in repetitions of its last one, as in VGAN's own loader.
 
     Args:
         source: the folder that the list's paths start from.
-        destination: the prepared folder to make; not needed with `check`.
-        config: what to cut.
         list_file: a path to a JPEG on each line; what follows it on the line is not read. None for the only `.txt` file
             in `source`, or, if there is none, for every JPEG under it.
-        check: decode everything, write nothing, and report what a preparation would do.
-        workers: files to decode at once; None for one each processor.
-        progress: show a bar on standard error.
 
     Raises:
-        UserError: there is no such list or more than one, it names no clip, no clip can be used, or the destination
-            cannot be written.
+        UserError: there is no such list or more than one, or it names no clip that is there.
     """
-    texts: list[Path] = []
-    pictures: list[str] = []
-    problems: list[Problem] = []
-    for root, files, failed in under(source):
-        problems += failed
-        texts += [path for path in files if root == source and path.suffix.lower() == ".txt"]
-        pictures += [path.relative_to(source).as_posix() for path in files if path.suffix.lower() in (".jpg", ".jpeg")]
+    content = look_under(source)
+    problems = content.problems
+    texts = [path for path in content.files.get(source, ()) if path.suffix.lower() == ".txt"]
+    pictures = [path.relative_to(source).as_posix() for path in content if path.suffix.lower() in (".jpg", ".jpeg")]
     if list_file is None and len(texts) > 1:
         raise UserError(f"{source} has several lists ({', '.join(path.name for path in texts)}); say which one to take")
     names = pictures
@@ -80,17 +62,7 @@ def prepare_vgan(
             sources.append(Source(name, path))
     if not sources:
         raise UserError(f"{source} has none of the {len(names)} clips that are listed; the first is {names[0]}")
-    return prepare(
-        "vgan",
-        sources,
-        destination,
-        config,
-        _read_stack,
-        check=check,
-        workers=workers,
-        progress=progress,
-        problems=problems,
-    )
+    return Listing("vgan", sources, VGAN_CLIPS, problems, content.remarks, _read_stack)
 
 
 def _read_stack(source: Source, config: ClipConfig, seed: Sequence[int]) -> Iterator[DecodedClip | Problem]:
