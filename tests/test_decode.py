@@ -15,10 +15,10 @@ from PIL import Image
 
 from making_clips import FORMATS, levels, textures, write_clip, write_video
 from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, content_hash, read_clips, read_frames
-from syncdraw.datasets.fitting import Unreadable
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.sources import Problem, Source
 from syncdraw.errors import UserError
+from syncdraw.fitting import Unreadable
 
 SMALL = ClipConfig(frames=5, channels=1, height=12, width=16)
 

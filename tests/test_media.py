@@ -24,7 +24,8 @@ from torch import Tensor
 import syncdraw.media
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
-from syncdraw.media import contact_sheet, decode_frames, read_video, save_video
+from syncdraw.media import contact_sheet, save_video
+from syncdraw.video import decode, read_video
 
 Pixels = NDArray[np.uint8]
 EXACT = ["video.gif", "video.webp", "video"]  # the last one is a folder of frames
@@ -156,11 +157,12 @@ def test_a_video_of_one_frame(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_decode_frames_tells_when_each_frame_appears(name: str, tmp_path: Path) -> None:
+def test_each_frame_appears_when_it_should(name: str, tmp_path: Path) -> None:
     save_video(noise(5), tmp_path / name, frames_per_second=8)
-    times, frames = zip(*decode_frames(tmp_path / name), strict=True)
+    times, ends, frames = zip(*((f.start, f.end, f.pixels()) for f in decode(tmp_path / name)), strict=True)
     assert times == pytest.approx([0, 1 / 8, 2 / 8, 3 / 8, 4 / 8], abs=0.006)
-    assert all(frame.shape == (12, 10, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert ends == pytest.approx([1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8], abs=0.006)
+    assert all(frame.shape == (3, 12, 10) and frame.dtype == np.uint8 for frame in frames)
 
 
 @pytest.mark.parametrize("name", ["gif", "webp"])
@@ -452,10 +454,10 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     Image.new("L", (4, 5)).save(tmp_path / "sizes" / "2.png")
     for name, message in {
         "absent.mp4": r"there is no video .*absent\.mp4",
-        "empty folder": r"empty folder holds no frames: expected pictures such as frame_0001\.png",
+        "empty folder": r"empty folder: it holds no frames: expected pictures such as frame_0001\.png",
         "empty.mp4": r"cannot read .*empty\.mp4",
         "empty.gif": r"cannot read .*empty\.gif",
-        "notes.txt": r"notes\.txt is no video that can be read: give .* \.gif, \.webp, \.mp4",
+        "notes.txt": r"cannot read .*notes\.txt: .* kind that cannot be decoded; give .* \.gif, \.webp or \.mp4",
         "notes.mp4": r"cannot read .*notes\.mp4: it is damaged, cut short, or of a kind that cannot be decoded",
         "sizes": r"frame 2 is 5 x 4 pixels and the first one 4 x 4",
     }.items():

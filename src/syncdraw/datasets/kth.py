@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from syncdraw.datasets.caption_files import read_text
 from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, gather, read_frames
-from syncdraw.datasets.fitting import Unreadable
 from syncdraw.datasets.prepared import ClipConfig, Split
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.sources import Problem, Report, Source
 from syncdraw.datasets.video_folder import under
 from syncdraw.errors import UserError
+from syncdraw.fitting import Unreadable
 
 Action = Literal["boxing", "handclapping", "handwaving", "jogging", "running", "walking"]
 ACTIONS: tuple[Action, ...] = get_args(Action)

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from syncdraw.datasets.decode import content_hash
-from syncdraw.datasets.fitting import Unreadable
 from syncdraw.datasets.parallel import NOTHING, Decoder, Entry, Previous, decode_in_order, file_stamp
 from syncdraw.datasets.prepared import (
     ABOUT,
@@ -42,6 +41,7 @@ from syncdraw.datasets.prepared import (
 from syncdraw.datasets.sources import Problem, Report, Source
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, named, remove_tree
+from syncdraw.fitting import Unreadable
 
 
 def prepare(

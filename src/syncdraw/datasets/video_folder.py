@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from syncdraw.datasets.caption_files import TABLE_NAMES, file_key, read_captions, read_table
-from syncdraw.datasets.decode import FRAME_SUFFIXES, VIDEO_SUFFIXES, read_clips
+from syncdraw.datasets.decode import read_clips
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.sources import Problem, Report, Source
 from syncdraw.errors import UserError
+from syncdraw.video import kind_of
 
 FOLDER_CLIPS = ClipConfig()
 
@@ -135,8 +136,7 @@ def _walk(folder: Path) -> tuple[dict[str, Path], dict[str, Path], list[Path], l
         problems += failed
         kinds: dict[str, list[Path]] = defaultdict(list)
         for path in files:
-            suffix = path.suffix.lower()
-            kinds["clip" if suffix in VIDEO_SUFFIXES else "frame" if suffix in FRAME_SUFFIXES else "other"].append(path)
+            kinds[kind_of(path)].append(path)
         for path in kinds["other"]:
             if path.name.lower() in TABLE_NAMES:
                 tables.append(path)
