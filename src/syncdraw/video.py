@@ -10,7 +10,9 @@ size of a frame is checked before there is memory for it; and one frame is held 
 
 from __future__ import annotations
 
+import io
 import mmap
+import os
 import re
 import stat
 from collections import Counter
@@ -177,8 +179,7 @@ def decode(path: Path) -> Generator[Frame]:
         if path.is_dir():
             yield from _decode_folder(path)
             return
-        check_regular(path)
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(4096)
         if (animation := _animation(head)) is not None:
             yield from _decode_animation(path, animation)
@@ -190,7 +191,7 @@ def decode(path: Path) -> Generator[Frame]:
             yield from _decode_film(path)
             return
         # A GIF does not say how many frames it has; and half a frame decodes without an error.
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             images, whole = gif_images(data)
         if not images:
             raise Unreadable("it breaks off before the end of its first frame")
@@ -213,15 +214,19 @@ def reading() -> Iterator[None]:
         raise Unreadable(reason) from error
 
 
-def check_regular(path: Path) -> None:
-    """Refuse what is no file: a pipe would wait for ever, a device give for ever.
+def open_file(path: Path) -> io.BufferedReader:
+    """Open a regular file, and nothing else: a pipe would wait for ever, a device give for ever.
 
     Raises:
-        Unreadable: it is one, or cannot be looked at.
+        Unreadable: it is not regular, or cannot be opened.
     """
     with reading():
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise Unreadable("it is not a regular file")
+        # Asked once it is open, and not before, for it could change in between.
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file
+        file.close()
+        raise Unreadable("it is not a regular file")
 
 
 def kind_of(path: Path) -> Literal["clip", "frame", "other"]:
@@ -233,10 +238,8 @@ def kind_of(path: Path) -> Literal["clip", "frame", "other"]:
     if suffix not in (".png", ".webp"):
         return "clip" if suffix in VIDEO_SUFFIXES else "frame" if suffix in FRAME_SUFFIXES else "other"
     head = b""
-    with suppress(OSError, Unreadable):
-        check_regular(path)
-        with path.open("rb") as file:
-            head = file.read(4096)
+    with suppress(Unreadable), open_file(path) as file:
+        head = file.read(4096)
     if suffix == ".png":
         return "clip" if _animation(head) else "frame"
     return "frame" if head[8:12] == b"WEBP" and not (head[12:16] == b"VP8X" and head[20] & 2) else "clip"
@@ -272,7 +275,7 @@ def _decode_folder(folder: Path) -> Iterator[Frame]:
     if not files:
         raise Unreadable("it holds no frames: expected pictures such as frame_0001.png")
     rate = DEFAULT_FRAMES_PER_SECOND
-    with suppress(Exception), Image.open(files[0], formats=["PNG"]) as image:
+    with suppress(Exception), open_file(files[0]) as file, Image.open(file, formats=["PNG"]) as image:
         rate = min(max(float(image.info["frames_per_second"]), 0.001), 1000.0)
     for number, path in enumerate(files):
         yield Frame(number / rate, (number + 1) / rate, partial(_render_file, path, reformatter))
@@ -280,8 +283,7 @@ def _decode_folder(folder: Path) -> Iterator[Frame]:
 
 def _render_file(path: Path, reformatter: VideoReformatter, shape: Shape | None) -> NDArray[np.uint8]:
     try:
-        check_regular(path)
-        with Image.open(path, formats=_FRAME_FORMATS) as image:
+        with open_file(path) as file, Image.open(file, formats=_FRAME_FORMATS) as image:
             return fit_frame(picture_frame(image), shape, reformatter)
     except Unreadable as error:
         raise Unreadable(f"its frame {path.name}: {error}") from error
@@ -294,7 +296,7 @@ def _decode_animation(path: Path, kind: str) -> Iterator[Frame]:
         raise Unreadable("it is an AVIF, which this version of Pillow cannot decode; install a newer one")
     reformatter = VideoReformatter()
     end = 0.0
-    with Image.open(path, formats=[kind]) as image:
+    with open_file(path) as file, Image.open(file, formats=[kind]) as image:
         check_size(image.width, image.height)
         count = getattr(image, "n_frames", 1)
         # The first picture of an animated PNG may be for those who cannot show the animation.

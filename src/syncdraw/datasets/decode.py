@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.sources import Problem, Source
-from syncdraw.video import Damaged, check_regular, decode, frame_files, reading
+from syncdraw.video import Damaged, decode, frame_files, open_file, reading
 
 
 class TooShort(Exception):
@@ -44,10 +44,9 @@ def content_hash(path: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     with reading():
         for part in frame_files(path) if path.is_dir() else [path]:
-            check_regular(part)
             if path.is_dir():
                 digest.update(part.name.encode("utf-8", "surrogateescape") + b"\0")
-            with part.open("rb") as file:
+            with open_file(part) as file:
                 digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
     return digest.hexdigest()
 
