@@ -213,6 +213,13 @@ def test_what_is_transparent_lies_on_white(tmp_path: Path, name: str) -> None:
         np.testing.assert_allclose(frame[:, 3 * scale, 3 * scale], half, atol=4)
 
 
+def test_the_fourth_byte_of_an_uncompressed_avi_means_nothing(tmp_path: Path) -> None:
+    frames = np.zeros((2, 32, 32, 4), np.uint8)
+    frames[..., 1] = 200
+    path = write_tracks(tmp_path / "clip.avi", Track("rawvideo", frames, "bgra"))
+    np.testing.assert_allclose(as_pixels(read_video(path)[0])[0, :, 5, 5], (0, 200, 0), atol=1)
+
+
 # ---- formats of pictures ---------------------------------------------------------------------------------------------
 
 
@@ -377,8 +384,14 @@ def test_a_clip_in_the_shape_of_a_model(tmp_path: Path) -> None:
     assert read_video(path, frames=10, shape=(3, 32, 32), fit="crop")[0].min(dim=0).values[:, 0].max() > 0
     with pytest.raises(UserError, match=r"clip\.mp4 has 12 frames; 13 are needed"):
         read_video(path, frames=13)
-    with pytest.raises(UserError, match="frames is 0; it must be 1 or more"):
-        read_video(path, frames=0)
+    for options, message in (
+        ({"frames": 0}, "frames is 0; it must be 1 or more"),
+        ({"shape": (2, 8, 8)}, r"shape is \(2, 8, 8\); it must be 1 or 3 channels, a height and a width"),
+        ({"shape": (1, 0, 8)}, "a height and a width"),
+        ({"fit": "squash"}, "fit is 'squash'; it must be one of pad, crop, stretch"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_video(path, **options)  # type: ignore[arg-type]
 
 
 def test_a_video_too_long_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def read_video(
 
     Raises:
         UserError: the path is missing, empty, damaged, cut short or not a video; it has fewer frames than asked for;
-            its frames differ in size; or the video would not fit into memory.
+            its frames differ in size; the video would not fit into memory; or an argument is out of range.
     """
     import torch
 
@@ -122,6 +122,10 @@ def read_video(
     wanted = _Shape(*shape, fit) if shape else None
     if frames is not None and frames < 1:
         raise UserError(f"frames is {frames}; it must be 1 or more")
+    if shape and (shape[0] not in (1, 3) or min(shape) < 1):
+        raise UserError(f"shape is {shape}; it must be 1 or 3 channels, a height and a width")
+    if fit not in ("pad", "crop", "stretch"):
+        raise UserError(f"fit is {fit!r}; it must be one of pad, crop, stretch")
     images: list[NDArray[np.uint8]] = []
     starts, ends = [], []
     try:
@@ -332,6 +336,8 @@ def _decode_film(path: Path) -> Iterator[Frame]:
         decoder.options = {"max_pixels": str(MOST_PIXELS)}
         decoder.thread_count = 1  # files are decoded side by side; threads within one gain nothing
         aspect = stream.sample_aspect_ratio
+        # Uncompressed AVI has four bytes a pixel, of which the fourth means nothing, and often is 0.
+        layout = "rgb24" if (container.format.name, decoder.name) == ("avi", "rawvideo") else None
         interval = float(1 / (stream.average_rate or stream.guessed_rate or DEFAULT_FRAMES_PER_SECOND))
         number = lost = 0
         end = 0.0
@@ -358,7 +364,7 @@ def _decode_film(path: Path) -> Iterator[Frame]:
                     continue
                 start = end if frame.time is None else frame.time
                 end = start + (float(frame.duration * (frame.time_base or 0)) or interval)
-                yield Frame(start, end, partial(_render_frame, frame, aspect, reformatter))
+                yield Frame(start, end, partial(_render_frame, frame, layout, aspect, reformatter))
                 number += 1
         if number == 0:
             raise Unreadable("none of its frames can be decoded")
@@ -373,9 +379,9 @@ def _decode_film(path: Path) -> Iterator[Frame]:
 
 
 def _render_frame(
-    frame: av.VideoFrame, aspect: Any, reformatter: VideoReformatter, shape: Shape | None
+    frame: av.VideoFrame, layout: str | None, aspect: Any, reformatter: VideoReformatter, shape: Shape | None
 ) -> NDArray[np.uint8]:
-    return fit_frame(frame, shape, reformatter, aspect)
+    return fit_frame(reformatter.reformat(frame, format=layout), shape, reformatter, aspect)
 
 
 def _film(path: Path, container: Any) -> int:
