@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -46,6 +48,16 @@ def write_clip(path: Path, frames: NDArray[np.uint8], suffix: str | None = None)
     return path
 
 
+class Track(NamedTuple):
+    """What `write_tracks` writes: frames `[frame, height, width, 3 or 4]`, or seconds of silence."""
+
+    codec: str
+    content: NDArray[np.uint8] | float
+    pixels: str = "yuv420p"
+    disposition: int = 0
+    options: dict[str, str] = {}  # noqa: RUF012 (read only)
+
+
 def write_video(
     path: Path,
     frames: NDArray[np.uint8],
@@ -55,20 +67,67 @@ def write_video(
     aspect: Fraction | None = None,
     pixels: str = "yuv420p",
     options: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """Write a video. `times` are the moments at which frames appear, in 1/25 s; without them, one after another."""
+    track = Track(CODECS[container], frames, pixels)
+    return write_tracks(path, track, container=container, times=times, aspect=aspect, options=options, title=title)
+
+
+def write_tracks(
+    path: Path,
+    *tracks: Track,
+    container: str = "",
+    times: list[int] | None = None,
+    aspect: Fraction | None = None,
+    options: dict[str, str] | None = None,
+    title: str = "",
+) -> Path:
+    """Write a file of several films, pictures and sounds."""
+    container = container or path.suffix
     container_format = {".mkv": "matroska"}.get(container, container[1:])
     with av.open(str(path), "w", format=container_format, options=options or {}) as file:
-        stream = file.add_stream(CODECS[container], rate=25)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = pixels
-        stream.bit_rate = 2_000_000
-        if aspect is not None:
-            stream.codec_context.sample_aspect_ratio = aspect
-        for number, pixels_of_frame in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels_of_frame, format="rgb24")
-            frame.pts = times[number] if times else number
-            frame.time_base = Fraction(1, 25)
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
+        if title:
+            file.metadata["title"] = title
+        streams = [file.add_stream(t.codec, rate=16000 if isinstance(t.content, float) else 25) for t in tracks]
+        for track, stream in zip(tracks, streams, strict=True):
+            stream.options = track.options
+            if isinstance(track.content, float):
+                stream.layout = "mono"
+                continue
+            stream.height, stream.width = track.content.shape[1:3]
+            stream.pix_fmt = track.pixels
+            stream.bit_rate = 2_000_000
+            if track.disposition:
+                stream.disposition = track.disposition
+            if aspect is not None:
+                stream.codec_context.sample_aspect_ratio = aspect
+        for track, stream in zip(tracks, streams, strict=True):
+            if isinstance(track.content, float):
+                frames = [silence(number) for number in range(round(track.content * 16000 / 1024))]
+            else:
+                layout = "rgb24" if track.content.shape[-1] == 3 else "rgba"
+                frames = [av.VideoFrame.from_ndarray(picture, format=layout) for picture in track.content]
+                for number, frame in enumerate(frames):
+                    frame.pts, frame.time_base = times[number] if times else number, Fraction(1, 25)
+            for frame in [*frames, None]:
+                file.mux(stream.encode(frame))
     return path
+
+
+def silence(number: int) -> av.AudioFrame:
+    """A part of 1,024 samples, 16,000 of which last a second."""
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = 16000, 1024 * number, Fraction(1, 16000)
+    return frame
+
+
+def set_display(path: Path, a: int, b: int, c: int, d: int) -> None:
+    """Have an MP4 shown with the pixel at column x and row y sent to column a x + c y and row b x + d y."""
+    data = path.read_bytes()
+    header = data.index(b"tkhd")
+    before, after = (
+        struct.pack(">9i", *(part << 16 for part in (a, b, 0, c, d, 0, 0, 0)), 1 << 30)
+        for a, b, c, d in ((1, 0, 0, 1), (a, b, c, d))
+    )
+    path.write_bytes(data[:header] + data[header:].replace(before, after, 1))

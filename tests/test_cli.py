@@ -21,7 +21,7 @@ from PIL import Image
 
 import syncdraw.train as training
 from making_clips import textures, write_clip
-from syncdraw import SyncDraw, SyncDrawConfig, cli, media, pretrained
+from syncdraw import SyncDraw, SyncDrawConfig, cli, media, pretrained, read_video
 from syncdraw.datasets.bouncing_mnist import MNIST_FOLDER, BouncingMNISTConfig
 from syncdraw.datasets.prepared import PreparedClips
 
@@ -176,7 +176,7 @@ def test_as_a_module() -> None:
 
 def test_generate_from_nothing(ok: Any, folder: Path) -> None:
     assert re.fullmatch(r"wrote syncdraw\.gif \(1 video, drawn in \d+\.\d s\)\n", ok("generate"))
-    video, rate = media.read_video(folder / "syncdraw.gif")
+    video, rate = read_video(folder / "syncdraw.gif")
     assert video.shape == (3, 1, 128, 128)  # four times 32
     assert rate == 5
     expected = pretrained.load("mnist1").generate(1, seed=0)[0]
@@ -185,7 +185,7 @@ def test_generate_from_nothing(ok: Any, folder: Path) -> None:
 
 def test_generate_from_a_caption(ok: Any, folder: Path) -> None:
     ok("generate", THREE, "-o", "three.gif", "--seed", "4", "--scale", "1", "--fps", "10")
-    video, rate = media.read_video(folder / "three.gif")
+    video, rate = read_video(folder / "three.gif")
     assert rate == 10
     expected = pretrained.load("mnist1-captions").generate([THREE], seed=4)[0]
     torch.testing.assert_close(video, expected, atol=0.501 / 255, rtol=0)
@@ -211,7 +211,7 @@ def test_the_same_seed_gives_the_same_file(ok: Any, folder: Path) -> None:
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".mp4"])
 def test_several_videos_in_one_animation(suffix: str, ok: Any, folder: Path) -> None:
     assert "(4 videos," in ok("generate", "--num", "4", "-o", f"all{suffix}")
-    video, _ = media.read_video(folder / f"all{suffix}")
+    video, _ = read_video(folder / f"all{suffix}")
     assert len(video) == 3
     assert min(video.shape[2:]) > 2 * 128
 

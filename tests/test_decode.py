@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -13,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from making_clips import FORMATS, levels, textures, write_clip, write_video
+from making_clips import FORMATS, levels, set_display, textures, write_clip, write_video
 from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, content_hash, read_clips, read_frames
-from syncdraw.datasets.fitting import Unreadable
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.sources import Problem, Source
 from syncdraw.errors import UserError
+from syncdraw.fitting import Unreadable
 
 SMALL = ClipConfig(frames=5, channels=1, height=12, width=16)
 
@@ -142,12 +141,7 @@ def test_a_phone_held_upright_is_shown_upright(tmp_path):
     frames = np.zeros((2, 32, 64, 3), np.uint8)
     frames[:, :, :32] = 255  # white on the left; turned clockwise, on top
     path = write_video(tmp_path / "clip.mp4", frames, ".mp4")
-    data = path.read_bytes()
-    unit, turned = (struct.pack(">9i", *m) for m in (
-        (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30), (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    ))  # fmt: skip
-    header = data.index(b"tkhd")
-    path.write_bytes(data[:header] + data[header:].replace(unit, turned, 1))
+    set_display(path, 0, 1, -1, 0)
     frame = all_frames(path, ClipConfig(frames=2, height=32, width=16))[0, 0]
     assert frame[:14].min() > 240
     assert frame[18:].max() < 15

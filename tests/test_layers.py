@@ -46,7 +46,8 @@ def imported(module: str) -> set[str]:
 IMPORTS = {module: imported(module) for module in MODULES}
 
 BOTTOM = [m for m in MODULES if m.startswith("syncdraw.datasets")] + [
-    f"syncdraw.{name}" for name in ("errors", "files", "judge", "media", "plots", "vocabulary")
+    f"syncdraw.{name}"
+    for name in ("containers", "errors", "files", "fitting", "judge", "media", "plots", "video", "vocabulary")
 ]
 MODEL = [f"syncdraw.{name}" for name in ("attention", "captions", "categories", "encoders", "model", "priors")]
 TOP = [

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 import tempfile
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -24,7 +22,8 @@ from torch import Tensor
 import syncdraw.media
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
-from syncdraw.media import contact_sheet, decode_frames, read_video, save_video
+from syncdraw.media import contact_sheet, save_video
+from syncdraw.video import decode, read_video
 
 Pixels = NDArray[np.uint8]
 EXACT = ["video.gif", "video.webp", "video"]  # the last one is a folder of frames
@@ -156,11 +155,12 @@ def test_a_video_of_one_frame(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_decode_frames_tells_when_each_frame_appears(name: str, tmp_path: Path) -> None:
+def test_each_frame_appears_when_it_should(name: str, tmp_path: Path) -> None:
     save_video(noise(5), tmp_path / name, frames_per_second=8)
-    times, frames = zip(*decode_frames(tmp_path / name), strict=True)
+    times, ends, frames = zip(*((f.start, f.end, f.pixels()) for f in decode(tmp_path / name)), strict=True)
     assert times == pytest.approx([0, 1 / 8, 2 / 8, 3 / 8, 4 / 8], abs=0.006)
-    assert all(frame.shape == (12, 10, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert ends == pytest.approx([1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8], abs=0.006)
+    assert all(frame.shape == (3, 12, 10) and frame.dtype == np.uint8 for frame in frames)
 
 
 @pytest.mark.parametrize("name", ["gif", "webp"])
@@ -371,118 +371,6 @@ def test_long_names_are_no_trouble(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "old") as second:
         second.mkdir()
     assert (tmp_path / "old").is_dir()
-
-
-@pytest.mark.parametrize("name", ["video.gif", "video.webp", "video.mp4", "video.avi", "video.mkv", "video.webm"])
-def test_a_file_cut_short_anywhere_is_refused(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    video = noise(12, height=32, width=32)
-    if path.suffix in (".gif", ".webp", ".mp4"):
-        save_video(video, path)
-    else:
-        encode(video, path, {".avi": "mpeg4", ".mkv": "libx264", ".webm": "libvpx"}[path.suffix])
-        assert read_video(path)[0].shape == (12, 1, 32, 32)
-    data = path.read_bytes()
-    # What a Matroska or AVI file has in its last tenth is partly an index, which nobody misses.
-    ends = (
-        np.linspace(0, len(data) - 1, 60) if path.suffix in (".gif", ".webp") else np.linspace(0, len(data) * 0.7, 20)
-    )
-    for end in ends.astype(int):
-        path.write_bytes(data[:end])
-        with pytest.raises(UserError, match=re.escape(name)):
-            read_video(path)
-
-
-def encode(video: Tensor, path: Path, codec: str, rotation: int = 0) -> None:
-    pixels = np.repeat(
-        to_pixels(video).transpose(0, 2, 3, 1), 4 - video.shape[1] if video.shape[1] == 1 else 1, axis=-1
-    )
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(5))
-        stream.height, stream.width = pixels.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "4", "b": "4000000"} if codec.startswith("lib") else {"qscale": "1", "b": "4000000"}
-        if rotation:
-            stream.set_display_rotation(rotation)
-        for frame in pixels:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_damaged_bytes_give_a_clear_error_or_a_video(data: st.DataObject, intact: dict[str, bytes]) -> None:
-    name = data.draw(st.sampled_from(sorted(intact)))
-    damaged = bytearray(intact[name])
-    for position in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=6)):
-        damaged[position] = data.draw(st.integers(0, 255))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, name)
-        if name == "frame.png":
-            path = Path(folder)
-        Path(folder, name).write_bytes(damaged)
-        try:
-            video, rate = read_video(path)
-        except UserError as error:
-            message = str(error)
-        else:
-            message = f"{path} lasts {len(video) / rate} s"
-        assert str(path) in message
-
-
-@pytest.fixture(scope="module")
-def intact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("intact")
-    for name in ("video.gif", "video.webp", "video.mp4"):
-        save_video(noise(3), folder / name)
-    encode(noise(3), folder / "video.avi", "mpeg4")
-    encode(noise(3), folder / "video.mkv", "libx264")
-    Image.fromarray(to_pixels(noise(1))[0, 0]).save(folder / "frame.png")
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
-
-
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "empty folder").mkdir()
-    (tmp_path / "empty.mp4").touch()
-    (tmp_path / "empty.gif").touch()
-    (tmp_path / "notes.txt").write_text("hello")
-    (tmp_path / "notes.mp4").write_text("hello")
-    (tmp_path / "sizes").mkdir()
-    Image.new("L", (4, 4)).save(tmp_path / "sizes" / "1.png")
-    Image.new("L", (4, 5)).save(tmp_path / "sizes" / "2.png")
-    for name, message in {
-        "absent.mp4": r"there is no video .*absent\.mp4",
-        "empty folder": r"empty folder holds no frames: expected pictures such as frame_0001\.png",
-        "empty.mp4": r"cannot read .*empty\.mp4",
-        "empty.gif": r"cannot read .*empty\.gif",
-        "notes.txt": r"notes\.txt is no video that can be read: give .* \.gif, \.webp, \.mp4",
-        "notes.mp4": r"cannot read .*notes\.mp4: it is damaged, cut short, or of a kind that cannot be decoded",
-        "sizes": r"frame 2 is 5 x 4 pixels and the first one 4 x 4",
-    }.items():
-        with pytest.raises(UserError, match=message):
-            read_video(tmp_path / name)
-
-
-def test_foreign_folders_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    for number in (10, 9, 1, 0):
-        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"img{number}.png")
-    (tmp_path / "labels.txt").touch()
-    (tmp_path / ".hidden.png").touch()
-    video, rate = read_video(tmp_path)
-    assert to_pixels(video)[:, 0, 0, 0].tolist() == [0, 1, 9, 10]
-    assert rate == 5
-
-
-def test_films_taken_sideways_are_turned_upright(tmp_path: Path) -> None:
-    video = torch.zeros(2, 1, 32, 48)
-    pytest.importorskip("av", minversion="18")  # writes the rotation
-    video[:, :, :16, :16] = 1  # the mark is at the top left of what the sensor saw
-    for rotation, corner in ((90, (-1, 0)), (180, (-1, -1)), (-90, (0, -1))):  # counterclockwise, as FFmpeg counts
-        encode(video, tmp_path / "video.mp4", "libx264", rotation)
-        result, _ = read_video(tmp_path / "video.mp4")
-        assert result.shape[-2:] == ((48, 32) if rotation != 180 else (32, 48))
-        assert result[0, 0, *corner] > 0.9
-        assert result.mean() == pytest.approx(float(video.mean()), abs=0.03)
 
 
 def test_the_table_of_formats_is_complete() -> None:

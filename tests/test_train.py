@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 
 import syncdraw.train as training
 from making_clips import textures, write_clip
-from syncdraw import SyncDraw, SyncDrawConfig, UserError, cli, evaluate, media, pretrained
+from syncdraw import SyncDraw, SyncDrawConfig, UserError, cli, evaluate, pretrained, read_video
 from syncdraw.datasets import bouncing_mnist
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.prepared import ClipConfig
@@ -705,7 +705,7 @@ def test_run_folder(whole: Path) -> None:
     names = {path.name for path in whole.iterdir()}
     assert {"config.yaml", "config.json", "model.safetensors", "state", "metrics.jsonl", "samples"} <= names
     assert sorted(path.name for path in (whole / "samples").iterdir()) == ["step_0000007.gif", "step_0000011.gif"]
-    video, _ = media.read_video(whole / "samples" / "step_0000011.gif")
+    video, _ = read_video(whole / "samples" / "step_0000011.gif")
     assert len(video) == MODEL.frames
     card = pretrained.load_card(whole)
     assert card["trained"]["steps"] == 11

@@ -6,9 +6,10 @@
 """
 
 from syncdraw.errors import UserError
-from syncdraw.media import read_video, save_video
+from syncdraw.media import save_video
 from syncdraw.model import Drawing, SyncDraw, SyncDrawConfig
 from syncdraw.pretrained import load, save, shipped_models
+from syncdraw.video import read_video
 
 __all__ = [
     "Drawing",

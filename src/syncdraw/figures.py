@@ -101,7 +101,7 @@ def _reconstruction(
     if caption is not None and model.config.captions == "none":
         raise UserError(_NO_CAPTIONS)
     if video is not None:
-        from syncdraw.media import read_video
+        from syncdraw.video import read_video
 
         pixels = (read_video(video)[0][None] * 255).round().byte()
         if model.config.channels == 3:

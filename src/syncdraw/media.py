@@ -1,4 +1,4 @@
-"""Videos to files and back: GIF, WebP, MP4, and folders of PNG frames; contact sheets to look at.
+"""Videos to files: GIF, WebP, MP4, and folders of PNG frames; contact sheets to look at.
 
 Inside the package a video is `float32 [frame, channel, height, width]` in [0, 1], with 1 channel (grey) or 3 (RGB).
 In files it is uint8. GIF (up to 256 colours), WebP and PNG keep every one of those bytes; MP4 keeps them nearly.
@@ -13,7 +13,6 @@ import io
 import math
 import re
 import struct
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -22,27 +21,19 @@ import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
+from syncdraw.containers import gif_images
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
+from syncdraw.video import DEFAULT_FRAMES_PER_SECOND, SHORTEST_FRAME
 
 Pixels = NDArray[np.uint8]
 
-#: Exact in every format, and slow enough to watch ten frames: two seconds.
-DEFAULT_FRAMES_PER_SECOND = 5.0
-
-#: What `read_video` and `decode_frames` take, besides a folder of frames.
-VIDEO_SUFFIXES = (".gif", ".webp", ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
-#: The frames in a folder; everything else there is passed over.
-FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-
 _BORDER = 2  # pixels between tiles, after scaling
 _BORDER_GREY = 128
-_SHORTEST_FRAME = 0.02  # seconds; browsers and FFmpeg replace a shorter delay in a GIF by 0.1 s
 _LARGEST_SIDE = 16383  # pixels; WebP's limit, near H.264's, and below GIF's
-_MOST_PIXELS = 1 << 25  # a frame of 8K film; where a file claims more, its header is damaged or means harm
 
 
 def save_video(
@@ -97,45 +88,6 @@ def save_video(
         data = _ENCODERS[suffix](frames, frames_per_second)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-
-
-def read_video(path: str | Path) -> tuple[Tensor, float]:
-    """Read a whole GIF, WebP, MP4, AVI, MKV, WebM, ... or a folder of frames.
-
-    Returns:
-        The video, `float32 [frame, channel, height, width]` in [0, 1], and its frames a second. There is one channel if
-        the three colours agree in every pixel, else three. The rate is the mean one, frames over total duration: use
-        `decode_frames` for files whose frames last unequally long. A folder not written by `save_video` has no rate,
-        and is given 5 a second.
-
-    Raises:
-        UserError: the path is missing, empty, damaged, cut short or not a video, or its frames differ in size.
-    """
-    starts, ends, frames = zip(*_decode(Path(path)), strict=True)
-    for number, frame in enumerate(frames, 1):
-        if frame.shape != frames[0].shape:
-            raise UserError(
-                f"{path}: frame {number} is {frame.shape[0]} x {frame.shape[1]} pixels and the first one "
-                f"{frames[0].shape[0]} x {frames[0].shape[1]}; all frames must have one size"
-            )
-    pixels = np.stack(frames)
-    if (pixels == pixels[..., :1]).all():
-        pixels = pixels[..., :1]
-    video = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
-    return video, round(len(frames) / (max(ends) - min(starts)), 6)
-
-
-def decode_frames(path: str | Path) -> Iterator[tuple[float, Pixels]]:
-    """The frames of a file or folder, one at a time, as `read_video` takes them.
-
-    Yields:
-        When the frame appears, in seconds, and its pixels, uint8 RGB `[height, width, 3]`, upright.
-
-    Raises:
-        UserError: as `read_video`, at the frame where the damage is met; a file cut short, at the latest after its end.
-    """
-    for start, _, frame in _decode(Path(path)):
-        yield start, frame
 
 
 def contact_sheet(videos: Tensor, *, scale: int = 1) -> Pixels:
@@ -233,7 +185,7 @@ def _save_folder(frames: Pixels, path: Path, frames_per_second: float) -> None:
 
 def _durations(count: int, frames_per_second: float, ticks: int) -> list[int]:
     """How many ticks of 1/`ticks` s each frame lasts; every frame ends within half a tick of its true time."""
-    interval = max(1 / frames_per_second, _SHORTEST_FRAME)
+    interval = max(1 / frames_per_second, SHORTEST_FRAME)
     durations: list[int] = np.diff(np.rint(np.arange(count + 1) * (interval * ticks))).astype(int).tolist()
     return durations
 
@@ -250,7 +202,8 @@ def _gif(frames: Pixels, frames_per_second: float) -> bytes:
         parts.append(struct.pack("<4sHBB", b"\x21\xf9\x04\x04", duration, 0, 0))
         file = io.BytesIO()
         Image.fromarray(index).save(file, "GIF", optimize=False)  # optimising would renumber the colours
-        parts += _gif_images(file.getvalue())
+        picture = file.getvalue()
+        parts += [picture[start:end] for start, end in gif_images(picture)[0]]
     return b"".join([*parts, b"\x3b"])
 
 
@@ -273,34 +226,6 @@ def _palette(frames: Pixels) -> tuple[bytes, Pixels]:
     return bytes(quantised.getpalette("RGB") or []).ljust(768, b"\0"), np.asarray(quantised).reshape(
         count, height, width
     )
-
-
-def _gif_images(data: bytes) -> list[bytes]:
-    """The images in a GIF file, each with its descriptor and local palette, without what controls them.
-
-    Raises:
-        EOFError: the file ends before its trailer.
-    """
-
-    def palette_size(flags: int) -> int:
-        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-    try:
-        images = []
-        position = 13 + palette_size(data[10])
-        while data[position] != 0x3B:
-            start = position
-            is_image = data[position] == 0x2C
-            # An image: descriptor, palette, code size. An extension: two bytes of introduction.
-            position += 11 + palette_size(data[position + 9]) if is_image else 2
-            while data[position]:  # blocks of data, each led by its length, the last one of length 0
-                position += 1 + data[position]
-            position += 1
-            if is_image:
-                images.append(data[start:position])
-        return images
-    except IndexError:
-        raise EOFError("the file ends before its last frame does") from None
 
 
 def _webp(frames: Pixels, frames_per_second: float) -> bytes:
@@ -346,89 +271,3 @@ def _mp4(frames: Pixels, frames_per_second: float) -> bytes:
 
 
 _ENCODERS = {".gif": _gif, ".webp": _webp, ".mp4": _mp4}
-
-
-# Reading
-
-_Timed = tuple[float, float, Pixels]  # a frame's start and end in seconds, and its pixels [height, width, 3]
-
-
-def _decode(path: Path) -> Iterator[_Timed]:
-    suffix = path.suffix.lower()
-    if not path.exists():
-        raise UserError(f"there is no video {path}")
-    if not path.is_dir() and suffix not in VIDEO_SUFFIXES:
-        raise UserError(f"{path} is no video that can be read: give a folder of frames, or a file ending in one of "
-                        f"{', '.join(VIDEO_SUFFIXES)}")  # fmt: skip
-    decode = _decode_folder if path.is_dir() else _decode_animation if suffix in (".gif", ".webp") else _decode_film
-    empty = True
-    try:
-        for timed in decode(path):
-            empty = False
-            yield timed
-    except UserError:
-        raise
-    except Exception as error:  # each decoder has its own dozen kinds, for the same reasons
-        denied = isinstance(error, PermissionError)
-        reason = "permission denied" if denied else "it is damaged, cut short, or of a kind that cannot be decoded"
-        raise UserError(f"cannot read {path}: {reason}") from error
-    if empty:
-        raise UserError(f"{path} holds no frames")
-
-
-def _rgb(picture: Image.Image) -> Pixels:
-    if picture.width * picture.height > _MOST_PIXELS:  # asked before the frame is decoded
-        raise ValueError(f"{picture.width} x {picture.height} pixels")
-    return np.asarray(picture.convert("RGB"))
-
-
-def _decode_folder(path: Path) -> Iterator[_Timed]:
-    files = [file for file in path.iterdir() if file.suffix.lower() in FRAME_SUFFIXES and file.name[0] != "."]
-    if not files:
-        raise UserError(f"{path} holds no frames: expected pictures such as frame_0001.png")
-    # By the numbers in the name, so that frame_10 comes after frame_9.
-    files.sort(key=lambda file: [(int(digits or 0), text) for text, digits in re.findall(r"(\D+)|(\d+)", file.name)])
-    interval = None
-    for number, file in enumerate(files):
-        with Image.open(file) as picture:
-            if interval is None:
-                interval = 1 / float(picture.info.get("frames_per_second", DEFAULT_FRAMES_PER_SECOND))
-            yield number * interval, (number + 1) * interval, _rgb(picture)
-
-
-def _decode_animation(path: Path) -> Iterator[_Timed]:
-    data = path.read_bytes()
-    if data[:3] == b"GIF":
-        _gif_images(data)  # Pillow takes a GIF that is cut between two frames for a shorter one
-    start = 0.0
-    with Image.open(io.BytesIO(data), formats=("GIF", "WEBP")) as animation:
-        for picture in ImageSequence.Iterator(animation):
-            pixels = _rgb(picture)  # decodes, and only then is a WebP frame's duration known
-            duration = picture.info.get("duration", 0) / 1000
-            end = start + (duration if duration >= _SHORTEST_FRAME else 0.1)
-            yield start, end, pixels
-            start = end
-
-
-def _decode_film(path: Path) -> Iterator[_Timed]:
-    # Opened by us: FFmpeg would take a colon in the name for a protocol.
-    with path.open("rb") as file, av.open(file, "r", metadata_errors="replace") as container:
-        stream = next(iter(container.streams.video), None)
-        if stream is None or stream.codec_context is None:  # no context: no decoder; decoding would end the process
-            raise UserError(f"{path} holds no video stream that can be decoded")
-        interval = float(1 / (stream.average_rate or stream.guessed_rate or DEFAULT_FRAMES_PER_SECOND))
-        end = 0.0
-        for packet in container.demux(stream):
-            for frame in packet.decode():
-                if packet.is_corrupt or frame.is_corrupt:
-                    raise UserError(f"{path} is damaged or cut short at {end:.2f} s")
-                start = end if frame.time is None else frame.time
-                end = start + (float(frame.duration * (frame.time_base or 0)) or interval)
-                yield start, end, np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-        # Matroska and WebM note how long the stream should be; nothing else betrays that they were cut.
-        noted = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
-        expected = (
-            sum(float(part) * unit for part, unit in zip(noted.groups(), (3600, 60, 1), strict=True)) if noted else 0.0
-        )
-        if end < expected - 2 * interval:
-            raise UserError(f"{path} is cut short: {end:.2f} s of {expected:.2f} s are there")

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from syncdraw.datasets.caption_files import clean, file_key, has_words, read_text
-from syncdraw.datasets.decode import FRAME_SUFFIXES, VIDEO_SUFFIXES
 from syncdraw.errors import UserError
+from syncdraw.video import FRAME_SUFFIXES, VIDEO_SUFFIXES
 
 TABLE_NAMES = tuple(f"{stem}.{suffix}" for stem in ("captions", "metadata") for suffix in ("csv", "tsv", "jsonl"))
 

@@ -1,40 +1,19 @@
-"""How a file of any kind becomes frames of one size: open, choose, decode, fit.
-
-Videos and GIFs are decoded with PyAV, WebP and folders of pictures with Pillow, whatever the file's suffix says. Only
-the chosen frames are converted, in one step from the decoder's own format to the size and colours of the clip.
-"""
+"""Which clips are cut from a file: count its frames, choose some of them, decode the file again, and fit those."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
-from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
-from PIL import Image
 
-from syncdraw.datasets.fitting import MOST_PIXELS, Unreadable, fit_frame, fit_picture
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.sources import Problem, Source
-
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv", ".gif", ".webp"}
-)
-FRAME_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
-
-# Containers that hold their pictures themselves. A playlist under a video's name must not open other files or hosts.
-_CONTAINERS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,avi,matroska,webm,gif,mpeg,mpegts,mpegvideo,ogg,asf,flv,h264,hevc,m4v",
-}
+from syncdraw.video import Damaged, decode, frame_files, open_file, reading
 
 
 class TooShort(Exception):
@@ -67,23 +46,9 @@ def content_hash(path: Path) -> str:
         for part in frame_files(path) if path.is_dir() else [path]:
             if path.is_dir():
                 digest.update(part.name.encode("utf-8", "surrogateescape") + b"\0")
-            with part.open("rb") as file:
+            with open_file(part) as file:
                 digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
     return digest.hexdigest()
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """The pictures in a folder of frames, in the order that their numbers give: 2.png comes before 10.png."""
-    pictures = (
-        path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES and not path.name.startswith(".")
-    )
-    return sorted(
-        pictures, key=lambda path: [(int(part), "") if part.isdigit() else (-1, part) for part in _pieces(path.name)]
-    )
-
-
-def _pieces(name: str) -> list[str]:
-    return [piece for piece in re.split(r"([0-9]+)", name) if piece]
 
 
 def choose_frames(start: int, stop: int, config: ClipConfig, seed: Sequence[int]) -> list[NDArray[np.int64]]:
@@ -124,21 +89,9 @@ def read_clips(source: Source, config: ClipConfig, seed: Sequence[int]) -> Itera
         Unreadable: nothing of the file can be decoded.
         TooShort: fewer frames can be decoded than a clip needs.
     """
-    path = source.path
-    seeming, damage = count_frames(path)
-    if seeming == 0:
-        raise Unreadable("it has no frames")
-    found = False
-    for clip in gather(path, config, choose_frames(0, seeming, config, seed)):
-        found = True
-        yield clip
-    if not found:
-        # Some of the frames do not decode. Choose again, among those that do.
-        decodable = sum(1 for _ in read_frames(path, config, ()))
-        if decodable == 0:
-            raise Unreadable("none of its frames can be decoded")
-        damage = f"{decodable} of {seeming} frames can be decoded"
-        yield from gather(path, config, choose_frames(0, decodable, config, seed))
+    # Twice: which frames are chosen depends on how many there are, and nothing but decoding them tells that.
+    total, damage = count_frames(source.path)
+    yield from gather(source.path, config, choose_frames(0, total, config, seed))
     if damage:
         yield Problem(source.name, f"damaged ({damage})", "used as far as it goes")
 
@@ -171,79 +124,29 @@ def gather(path: Path, config: ClipConfig, chosen: list[NDArray[np.int64]]) -> I
 
 
 def count_frames(path: Path) -> tuple[int, str]:
-    """How many frames a file seems to hold, and how it is damaged, if that can be seen without decoding a frame.
+    """How many frames of a file or folder decode, and how it is damaged, or an empty string.
 
-    Returns:
-        the number of frames, of which not all need decode; and `47 of 60 frames are there`, or an empty string.
+    A picture in a folder counts without being decoded.
 
     Raises:
-        Unreadable: the file cannot be opened.
+        Unreadable: no frame of the file can be decoded.
     """
-    with reading():
-        if path.is_dir():
-            return len(frame_files(path)), ""
-        if _is_webp(path):
-            with Image.open(path, formats=["WEBP"]) as image:
-                return int(getattr(image, "n_frames", 1)), ""
-        with path.open("rb") as file:
-            if file.read(4) == b"GIF8":
-                # A GIF does not say how many frames it has; and half a frame decodes without an error.
-                images, whole = _gif_frames(b"GIF8" + file.read())
-                return images, "" if whole else f"it breaks off after {images} whole frames"
-        present = corrupt = 0
-        end = 0.0
-        with _open_video(path) as (container, stream):
-            # A truncated file may end in an error: what comes before it counts.
-            with suppress(FFmpegError):
-                for packet in container.demux(stream):
-                    corrupt += packet.is_corrupt
-                    present += packet.size > 0 and not packet.is_corrupt
-                    if packet.pts is not None:
-                        end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            promised = max(stream.frames, present + corrupt)
-            if present < promised - 1 or corrupt:
-                return present, f"{present} of {promised} frames are there"
-            # Matroska and WebM write no number of frames, but the time at which the last one ends.
-            hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
-            minutes, _, seconds = rest.partition(":")
-            with suppress(ValueError):
-                due = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-                if end < 0.95 * due:
-                    return present, f"{end:.1f} of {due:.1f} seconds are there"
-        return present, ""
-
-
-def _gif_frames(data: bytes) -> tuple[int, bool]:
-    """The number of whole images in a GIF, and whether it ends as it should."""
-
-    def palette_size(flags: int) -> int:
-        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-    images = 0
+    total = 0
     try:
-        position = 13 + palette_size(data[10])
-        while data[position] != 0x3B:
-            is_image = data[position] == 0x2C
-            if not is_image and data[position] != 0x21:
-                return images, False
-            # An image has a descriptor, a palette and a code size; an extension has two bytes of introduction.
-            position += 11 + palette_size(data[position + 9]) if is_image else 2
-            while data[position]:  # blocks of data, each led by its length, the last of length 0
-                position += 1 + data[position]
-            position += 1
-            images += is_image
-    except IndexError:
-        return images, False
-    return images, True
+        for total, _ in enumerate(decode(path), 1):  # noqa: B007 (it is counted)
+            pass
+    except Damaged as error:
+        return total, str(error)
+    return total, ""
 
 
 def read_frames(
     path: Path, config: ClipConfig, wanted: Collection[int] | None = None
 ) -> Generator[tuple[int, NDArray[np.uint8] | None]]:
-    """The frames of a file or folder in order, each with its number from 0.
+    """The frames of a file or folder in order, as far as they decode, each with its number from 0.
 
     Args:
-        path: a video, GIF, WebP or folder of pictures.
+        path: a video or a folder of pictures.
         config: its size, colours and `fit`.
         wanted: the numbers of the frames to convert; None for all. The others are decoded, because later ones depend
             on them, and given as None.
@@ -254,104 +157,6 @@ def read_frames(
     Raises:
         Unreadable: the file cannot be opened, or a picture of a folder cannot be read.
     """
-    with reading():
-        if path.is_dir():
-            yield from _read_pictures(path, config, wanted)
-        elif _is_webp(path):
-            yield from _read_webp(path, config, wanted)
-        else:
-            yield from _read_video(path, config, wanted)
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """Turn whatever a decoder raises into `Unreadable`; what each raises on nonsense, nobody has listed."""
-    try:
-        yield
-    except (Unreadable, TooShort):
-        raise
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise Unreadable(" ".join(reason.split())[:200]) from error
-
-
-def _is_webp(path: Path) -> bool:
-    # FFmpeg's WebP decoder knows single pictures only.
-    with path.open("rb") as file:
-        head = file.read(12)
-    return head[:4] == b"RIFF" and head[8:] == b"WEBP"
-
-
-@contextmanager
-def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
-    # With "file:" in front, a name such as "http:x.gif" is still a name.
-    with av.open(f"file:{path}", options=_CONTAINERS) as container:
-        if not container.streams.video:
-            raise ValueError("it has no video stream")
-        stream = container.streams.video[0]
-        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-        stream.codec_context.thread_count = 1  # files are decoded side by side; threads within one gain nothing
-        yield container, stream
-
-
-def _read_video(
-    path: Path, config: ClipConfig, wanted: Collection[int] | None
-) -> Generator[tuple[int, NDArray[np.uint8] | None]]:
-    # One reformatter for the whole file: setting up the scaler for each frame costs 25 times the scaling.
-    reformatter = VideoReformatter()
-    number = 0
-    with _open_video(path) as (container, stream):
-        aspect = stream.sample_aspect_ratio
-        try:
-            for packet in container.demux(stream):
-                if packet.is_corrupt:
-                    continue
-                try:
-                    frames = packet.decode()
-                except FFmpegError:
-                    continue  # a damaged packet costs its own frame, not the rest of the file
-                for frame in frames:
-                    if frame.is_corrupt:
-                        continue
-                    image = None
-                    if wanted is None or number in wanted:
-                        image = fit_frame(frame, reformatter, aspect, config)
-                    yield number, image
-                    number += 1
-        except FFmpegError:
-            if number == 0:
-                raise
-
-
-def _read_webp(
-    path: Path, config: ClipConfig, wanted: Collection[int] | None
-) -> Generator[tuple[int, NDArray[np.uint8] | None]]:
-    with Image.open(path, formats=["WEBP"]) as image:
-        for number in range(getattr(image, "n_frames", 1)):
-            if wanted is not None and number not in wanted:
-                yield number, None
-                continue
-            try:
-                image.seek(number)
-                picture = fit_picture(image, config)
-            except Exception:
-                if number == 0:
-                    raise
-                return  # truncated: the frames before the break stand
-            yield number, picture
-
-
-def _read_pictures(
-    folder: Path, config: ClipConfig, wanted: Collection[int] | None
-) -> Generator[tuple[int, NDArray[np.uint8] | None]]:
-    for number, path in enumerate(frame_files(folder)):
-        if wanted is not None and number not in wanted:
-            yield number, None
-            continue
-        try:
-            with Image.open(path, formats=["PNG", "JPEG"]) as image:
-                yield number, fit_picture(image, config)
-        except Unreadable:
-            raise
-        except Exception as error:
-            raise Unreadable(f"its frame {path.name} cannot be decoded") from error
+    with suppress(Damaged), closing(decode(path)) as frames:
+        for number, frame in enumerate(frames):
+            yield number, frame.pixels(config) if wanted is None or number in wanted else None

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from syncdraw.datasets.caption_files import read_text
 from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, gather, read_frames
-from syncdraw.datasets.fitting import Unreadable
 from syncdraw.datasets.folders import look_under
 from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.prepared import ClipConfig, Split
 from syncdraw.datasets.sources import Problem, Source
 from syncdraw.errors import UserError
+from syncdraw.fitting import Unreadable
 
 Action = Literal["boxing", "handclapping", "handwaving", "jogging", "running", "walking"]
 ACTIONS: tuple[Action, ...] = get_args(Action)

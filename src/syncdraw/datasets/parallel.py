@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from syncdraw.datasets.decode import DecodedClip, TooShort, content_hash, frame_files
-from syncdraw.datasets.fitting import Unreadable
+from syncdraw.datasets.decode import DecodedClip, TooShort, content_hash
 from syncdraw.datasets.prepared import ClipConfig, ClipRecord
 from syncdraw.datasets.sources import Problem, Source
+from syncdraw.fitting import Unreadable
+from syncdraw.video import frame_files
 
 Decoder = Callable[[Source, ClipConfig, Sequence[int]], Iterable[DecodedClip | Problem]]
 """Cuts the clips from a source, given random seeds; raises `Unreadable` or `TooShort`."""

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 
 from syncdraw.datasets.decode import content_hash
-from syncdraw.datasets.fitting import Unreadable
 from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.parallel import NOTHING, Entry, Previous, decode_in_order, file_stamp
 from syncdraw.datasets.prepared import (
@@ -43,6 +42,7 @@ from syncdraw.datasets.prepared import (
 from syncdraw.datasets.sources import Problem, Report, Source, shortened
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, named, remove_tree
+from syncdraw.fitting import Unreadable
 
 
 def prepare(

@@ -10,16 +10,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from syncdraw.datasets.caption_files import read_text
-from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, reading
-from syncdraw.datasets.fitting import MOST_PIXELS, Unreadable, fit_picture
+from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames
 from syncdraw.datasets.folders import look_under
 from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.sources import Problem, Source
 from syncdraw.errors import UserError
+from syncdraw.fitting import Unreadable, check_size, fit_frame, picture_frame
+from syncdraw.video import reading
 
 VGAN_CLIPS = ClipConfig(frames=32, channels=3, height=64, width=64, fit="stretch")
 
@@ -69,8 +71,7 @@ def _read_stack(source: Source, config: ClipConfig, seed: Sequence[int]) -> Iter
     """The clips of one stack of frames."""
     with reading(), Image.open(source.path, formats=["JPEG"]) as image:
         side, height = image.size
-        if side * height > MOST_PIXELS:
-            raise Unreadable(f"it has {side} x {height} pixels")
+        check_size(side, height)
         total, rest = divmod(height, side)
         if rest or total == 0:
             raise Unreadable(f"{side} x {height} pixels are no stack of square frames")
@@ -82,8 +83,8 @@ def _read_stack(source: Source, config: ClipConfig, seed: Sequence[int]) -> Iter
             run = np.minimum(config.stride * np.arange(config.frames), total - 1)
             chosen = [run.astype(np.int64)]
             yield Problem(source.name, f"too short ({error})", "its last frame is repeated")
+        reformatter = VideoReformatter()
         for frames in chosen:
-            video = np.stack(
-                [fit_picture(image.crop((0, side * n, side, side * (n + 1))), config) for n in frames.tolist()]
-            )
+            pictures = [image.crop((0, side * n, side, side * (n + 1))) for n in frames.tolist()]
+            video = np.stack([fit_frame(picture_frame(picture), config, reformatter) for picture in pictures])
             yield DecodedClip(video, frames.tolist())

@@ -17,12 +17,12 @@ from pathlib import Path, PurePosixPath
 
 from syncdraw.datasets.caption_files import file_key, has_words, read_captions
 from syncdraw.datasets.caption_tables import TABLE_NAMES, read_table
-from syncdraw.datasets.decode import FRAME_SUFFIXES, VIDEO_SUFFIXES, frame_files
 from syncdraw.datasets.folders import look_under
 from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.sources import Problem, Source, shortened
 from syncdraw.errors import UserError
+from syncdraw.video import frame_files, kind_of
 
 FOLDER_CLIPS = ClipConfig()
 
@@ -89,10 +89,10 @@ def _look(folder: Path) -> _Found:
         clips: dict[str, Path] = {}
         frames: list[Path] = []
         for path in files:
-            suffix = path.suffix.lower()
-            if suffix in VIDEO_SUFFIXES:
+            kind, suffix = kind_of(path), path.suffix.lower()
+            if kind == "clip":
                 clips[path.relative_to(folder).as_posix()] = path
-            elif suffix in FRAME_SUFFIXES:
+            elif kind == "frame":
                 frames.append(path)
             elif path.name.lower() in TABLE_NAMES:
                 found.tables.append(path)
