@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from making_clips import levels, textures, write_clip
+from syncdraw.containers import DRAWN_MARK
 from syncdraw.datasets.folders import look_under
 from syncdraw.datasets.prepared import ClipConfig, PreparedClips, read_manifest
 from syncdraw.datasets.preparing import _splits, prepare
-from syncdraw.datasets.video_folder import DRAWN_MARK, list_folder
+from syncdraw.datasets.video_folder import list_folder
 from syncdraw.errors import UserError
 
 SMALL = ClipConfig(frames=4, channels=1, height=12, width=16)

@@ -20,6 +20,8 @@ from PIL import Image, ImageSequence
 from torch import Tensor
 
 import syncdraw.media
+from syncdraw.containers import DRAWN_MARK
+from syncdraw.datasets.video_folder import list_folder
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
 from syncdraw.media import contact_sheet, save_video
@@ -375,3 +377,13 @@ def test_long_names_are_no_trouble(tmp_path: Path) -> None:
 
 def test_the_table_of_formats_is_complete() -> None:
     assert all(f"`{suffix}`" in str(save_video.__doc__) for suffix in [*syncdraw.media._ENCODERS, ".png"])
+
+
+@pytest.mark.parametrize("name", ["video.gif", "video.webp", "video.mp4", "sheet.png", "frames"])
+def test_what_is_drawn_bears_a_mark_and_is_no_training_clip(name: str, tmp_path: Path) -> None:
+    save_video(noise(3), tmp_path / "clips" / "filmed.gif")
+    marked = (tmp_path / "clips" / "filmed.gif").read_bytes()
+    (tmp_path / "clips" / "filmed.gif").write_bytes(marked.replace(DRAWN_MARK, b"filmed by a lens"))
+    save_video(noise(3), tmp_path / "clips" / name)
+    listing = list_folder(tmp_path / "clips")
+    assert [source.name for source in listing.sources] == ["filmed.gif"]

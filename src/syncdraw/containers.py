@@ -21,6 +21,15 @@ _ASF_OBJECT = b"\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa"  # bytes 1 to 11 o
 _ISO_FOLDERS = frozenset({b"moov", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf", b"mvex"})
 
 
+DEFAULT_FRAMES_PER_SECOND = 5.0
+#: Seconds; browsers and FFmpeg show a frame of a GIF that has a shorter delay for 0.1 s.
+SHORTEST_FRAME = 0.02
+
+DRAWN_MARK = b"made by syncdraw"
+"""A comment in the first or last 4,096 bytes of a video that was drawn, not filmed, so that it never becomes a training
+clip by accident."""
+
+
 def is_cut_short(path: Path) -> bool:
     """Whether one of a file's outermost parts is longer than what is left of the file, so that its end is missing."""
     size, end = path.stat().st_size, 0

@@ -17,17 +17,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from syncdraw.containers import gif_images
+from syncdraw.containers import DEFAULT_FRAMES_PER_SECOND, DRAWN_MARK, SHORTEST_FRAME, gif_images
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
-from syncdraw.video import DEFAULT_FRAMES_PER_SECOND, SHORTEST_FRAME
 
 Pixels = NDArray[np.uint8]
 
@@ -163,6 +161,7 @@ def _picture(pixels: Pixels) -> Image.Image:
 
 def _png(pixels: Pixels, **comments: str) -> bytes:
     notes = PngImagePlugin.PngInfo()
+    notes.add_text("Comment", DRAWN_MARK.decode())
     for key, value in comments.items():
         notes.add_text(key, value)
     file = io.BytesIO()
@@ -197,6 +196,7 @@ def _gif(frames: Pixels, frames_per_second: float) -> bytes:
     # 0xF7: a global palette of 256 colours, 8 bits a channel.
     parts = [b"GIF89a", struct.pack("<HHBBB", width, height, 0xF7, 0, 0), palette]
     parts.append(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")
+    parts.append(b"\x21\xfe" + bytes([len(DRAWN_MARK)]) + DRAWN_MARK + b"\x00")  # a comment
     for index, duration in zip(indices, _durations(len(frames), frames_per_second, 100), strict=True):
         # Graphic control: leave the frame in place (4), the delay, no transparent colour.
         parts.append(struct.pack("<4sHBB", b"\x21\xf9\x04\x04", duration, 0, 0))
@@ -239,13 +239,15 @@ def _webp(frames: Pixels, frames_per_second: float) -> bytes:
 
     height, width = frames.shape[1:3]
     size = three_bytes(width - 1, height - 1)
-    chunks = [chunk(b"VP8X", b"\x02\0\0\0" + size), chunk(b"ANIM", bytes(6))]  # 2: animated; loop count 0
+    # 2: animated, 4: XMP; loop count 0.
+    chunks = [chunk(b"VP8X", b"\x06\0\0\0" + size), chunk(b"ANIM", bytes(6))]
     for frame, duration in zip(frames, _durations(len(frames), frames_per_second, 1000), strict=True):
         file = io.BytesIO()
         _picture(frame).save(file, "WEBP", lossless=True)
         picture = file.getvalue()[12:]  # without RIFF, size, WEBP: one VP8L chunk, for there is no alpha or metadata
         # At (0, 0); 2: overwrite what was there rather than blend with it.
         chunks.append(chunk(b"ANMF", three_bytes(0, 0) + size + three_bytes(duration) + b"\x02" + picture))
+    chunks.append(chunk(b"XMP ", DRAWN_MARK))
     return chunk(b"RIFF", b"WEBP" + b"".join(chunks))
 
 
@@ -254,10 +256,13 @@ def _mp4(frames: Pixels, frames_per_second: float) -> bytes:
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
     frames = frames.repeat(3 // frames.shape[-1], axis=-1)
+    import av  # whoever writes no films needs no FFmpeg
+
     rate = Fraction(frames_per_second).limit_denominator(1001)
     encoder: Literal["libx264", "h264"] = "libx264" if "libx264" in av.codecs_available else "h264"
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
+        container.metadata["comment"] = DRAWN_MARK.decode()
         stream = container.add_stream(encoder, rate=rate, options={"crf": "12"})  # visually lossless, yet small
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"

@@ -32,7 +32,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from syncdraw.containers import gif_images, is_cut_short, promises_too_much
+from syncdraw.containers import DEFAULT_FRAMES_PER_SECOND, SHORTEST_FRAME, gif_images, is_cut_short, promises_too_much
 from syncdraw.errors import UserError
 from syncdraw.fitting import MOST_PIXELS, Shape, Unreadable, check_size, fit_frame, picture_frame
 
@@ -46,9 +46,6 @@ VIDEO_SUFFIXES = frozenset(
 FRAME_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 #: What a folder of pictures is played at where it does not say; slow enough to watch ten frames.
-DEFAULT_FRAMES_PER_SECOND = 5.0
-#: Seconds; browsers and FFmpeg show a frame of a GIF that has a shorter delay for 0.1 s.
-SHORTEST_FRAME = 0.02
 
 _OPTIONS = {
     # Containers that hold their pictures themselves. A playlist under a video's name must not open other files or

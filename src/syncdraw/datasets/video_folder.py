@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from syncdraw.containers import DRAWN_MARK
 from syncdraw.datasets.caption_files import file_key, has_words, read_captions
 from syncdraw.datasets.caption_tables import TABLE_NAMES, read_table
 from syncdraw.datasets.folders import look_under
@@ -25,9 +26,6 @@ from syncdraw.errors import UserError
 from syncdraw.video import frame_files, kind_of
 
 FOLDER_CLIPS = ClipConfig()
-
-DRAWN_MARK = b"made by syncdraw"
-"""A comment in a video's first or last 4,096 bytes that says that it was drawn, not filmed."""
 
 _DRAWN_SUFFIXES = frozenset({".gif", ".webp", ".mp4", ".png"})
 
