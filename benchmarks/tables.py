@@ -382,12 +382,21 @@ def gpu() -> list[str]:
     rows = []
     for row in values["rows"]:
         if "how" in row:
-            what = [f"a step, {row['how']}", f"{row['batch_size']:,}", f"{row['ms']:.1f} ms", f"{row['ms_fed']:.1f} ms"]
+            how = {"compiled attention": "captured, the attention compiled"}.get(row["how"], row["how"])
+            what = [f"a step, {how}", f"{row['batch_size']:,}", f"{row['ms']:.1f} ms", f"{row['ms_fed']:.1f} ms"]
             memory = [f"{row['ready_s']:.1f} s", f"{row['gib']:.1f} GiB"]
         else:
             what, memory = ["drawing from nothing", f"{row['count']:,}", "", ""], ["", ""]
         rows.append([*what, f"{row['clips_per_second']:,.0f}", *memory])
-    head = [values["device"], "clips at once", "alone", "with its clips made", "clips a second", "ready after", "memory"]
+    head = [
+        values["device"],
+        "clips at once",
+        "alone",
+        "with its clips made",
+        "clips a second",
+        "ready after",
+        "memory",
+    ]
     return table(head, rows)
 
 
