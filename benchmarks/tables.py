@@ -1,17 +1,23 @@
-"""Fill the tables of README.md and docs/*.md from docs/measured: python benchmarks/tables.py
+"""Fill the tables of README.md and docs/*.md from docs/measured and the package: python benchmarks/tables.py
 
 A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`; this file is where each NAME is made from
-what was measured. A test holds the pages equal to it, so that no number in them is older than its measurement.
+what was measured, or from the settings and recipes themselves. A test holds the pages equal to it, so that no number in
+them is older than its measurement, and no setting older than the code.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from syncdraw.config import FROM_DATA
+from syncdraw.training import RunConfig, read_recipe
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ROOT / "docs" / "measured"
@@ -75,12 +81,37 @@ def bounds() -> list[str]:
     return table(["model", "-ELBO `grey` (floor)", "-ELBO `binary`", "Table 1"], rows)
 
 
+CPU = "one core of a CPU that other work shared"
+"""On which a model was trained whose record names no hardware."""
+
+
 def training() -> list[str]:
     rows = []
     for name in TABLE_1:
-        stages = measured(name)["trained"]["all_stages"]
-        rows.append([f"`{name}`", f"{stages['stages']}", f"{stages['clips_seen']:,}", f"{stages['minutes']:.0f}"])
-    return table(["model", "stages", "training clips", "minutes of one shared CPU core"], rows)
+        trained = measured(name)["trained"]
+        whole = trained.get("all_stages", trained)
+        stages = whole.get("stages", 1)
+        count = stages if isinstance(stages, int) else len(stages)
+        hardware = measured(name).get("hardware", CPU)
+        rows.append([f"`{name}`", f"{count}", f"{whole['clips_seen']:,}", f"{whole['minutes']:.0f}", hardware])
+    return table(["model", "stages", "training clips", "minutes", "on"], rows)
+
+
+BY_RECIPE = ("mnist1", "mnist1-grey", "mnist1-captions")
+"""The shipped models that `syncdraw train NAME` has made from nothing."""
+
+
+def recipes() -> list[str]:
+    """What `syncdraw train NAME` does for each shipped model, and whether the model was made by it."""
+    rows = []
+    for name in TABLE_1:
+        stages = read_recipe(name).stages
+        source = stages[0].config.train.start.model
+        steps = " + ".join(f"{stage.config.train.max_steps:,}" for stage in stages)
+        clips = sum(stage.config.train.max_steps * stage.config.train.batch_size for stage in stages)
+        made = "its recipe" if name in BY_RECIPE else "a history that cannot be repeated"
+        rows.append([f"`{name}`", f"`{source}`" if source else "nothing", steps, f"{clips:,}", made])
+    return table(["model", "its recipe begins from", "steps of each stage", "clips", "what ships was made by"], rows)
 
 
 def captions() -> list[str]:
@@ -266,11 +297,116 @@ def equal_time(record: str) -> list[str]:
     return table(["", "clips seen", "-ELBO `grey`", "-ELBO `binary`", "one axis", "readable"], rows)
 
 
+WHO = {
+    "everyone": (
+        "data", "bouncing.digits", "bouncing.clips", "bouncing.glyphs", "model.captions.route", "train.max_steps",
+        "train.batch_size", "train.seed", "train.every", "train.start.model",
+    ),
+    "researchers": (
+        "model.draw_steps", "model.grid_size", "model.hidden_size", "model.latent_size", "model.canvas",
+        "model.protocol", "model.layers", "model.attention.kind", "model.attention.read_from", "model.prior.kind",
+        "model.captions.size", "bouncing.shape", "bouncing.combinations", "train.divergence_weight",
+        "train.optimizer.learning_rate", "train.optimizer.warmup_steps", "train.optimizer.final_learning_rate",
+    ),
+    "recipes": (
+        "model.attention.write_grid_size", "model.attention.smooth_start", "model.attention.shared_content",
+        "model.prior.components", "model.prior.categories", "bouncing.extra_motions",
+        "train.optimizer.matrix_learning_rate", "train.optimizer.gradient_ratio", "train.optimizer.ema",
+        "train.start.only_inference", "train.start.cluster_from",
+    ),
+    "the data": tuple(f"model.{name}" for name in FROM_DATA),
+}  # fmt: skip
+"""Who is expected to set what. What the data decide is no setting."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One field of `RunConfig` or of what it holds.
+
+    Attributes:
+        name: dotted, as on the command line.
+        default: as YAML has it. choices: of a setting with a few values, else nothing.
+        meaning: from the docstring of its class.
+    """
+
+    name: str
+    default: str
+    choices: tuple[str, ...]
+    meaning: str
+
+
+def settings(kind: type[Any] = RunConfig, prefix: str = "") -> Iterator[Setting]:
+    """All settings, in the order of their fields.
+
+    Raises:
+        KeyError: a field is not explained in its class's docstring.
+    """
+    types, meanings = get_type_hints(kind), attributes(kind)
+    default = kind()
+    for field in dataclasses.fields(kind):
+        name, meaning, value = prefix + field.name, meanings[field.name], getattr(default, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from settings(type(value), f"{name}.")
+        else:
+            shown = json.dumps(value).strip('"') if value not in (None, "", ()) else "none"
+            choices = get_args(types[field.name]) if get_origin(types[field.name]) is Literal else ()
+            yield Setting(name, shown, choices, meaning)
+
+
+def attributes(kind: type[Any]) -> dict[str, str]:
+    """What a docstring says under "Attributes", by name."""
+    section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
+    section = re.split(r"^\S", section, maxsplit=1, flags=re.MULTILINE)[0]
+    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def settings_of(who: str) -> Callable[[], list[str]]:
+    """The settings that somebody sets, as a table."""
+
+    def made() -> list[str]:
+        rows = []
+        for setting in settings():
+            if setting.name in WHO[who]:
+                others = ", ".join(f"`{choice}`" for choice in setting.choices if choice != setting.default)
+                default = f"`{setting.default}`" + f" (or {others})" * bool(others)
+                meaning = setting.meaning.removeprefix("from the data: ").replace("|", "\\|")
+                rows.append([f"`{setting.name}`", default, meaning])
+        return table(["setting", "default", "meaning"], rows)
+
+    return made
+
+
+def gpu() -> list[str]:
+    values = measured("gpu")
+    rows = []
+    for row in values["rows"]:
+        if "how" in row:
+            how = {"compiled attention": "captured, the attention compiled"}.get(row["how"], row["how"])
+            what = [f"a step, {how}", f"{row['batch_size']:,}", f"{row['ms']:.1f} ms", f"{row['ms_fed']:.1f} ms"]
+            memory = [f"{row['ready_s']:.1f} s", f"{row['gib']:.1f} GiB"]
+        else:
+            what, memory = ["drawing from nothing", f"{row['count']:,}", "", ""], ["", ""]
+        rows.append([*what, f"{row['clips_per_second']:,.0f}", *memory])
+    head = [
+        values["device"],
+        "clips at once",
+        "alone",
+        "with its clips made",
+        "clips a second",
+        "ready after",
+        "memory",
+    ]
+    return table(head, rows)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models, "bounds": bounds, "training": training, "captions": captions, "readable": readable,
     "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined, "distances": distances,
     "goals": goals, "equal-time": lambda: equal_time("ablation"),
-    "equal-time-muon": lambda: equal_time("ablation-two-minutes"),
+    "equal-time-muon": lambda: equal_time("ablation-two-minutes"), "recipes": recipes, "gpu": gpu,
+    "settings-everyone": settings_of("everyone"), "settings-researchers": settings_of("researchers"),
+    "settings-recipes": settings_of("recipes"), "settings-data": settings_of("the data"),
 }  # fmt: skip
 
 
