@@ -104,7 +104,7 @@ class Inference(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = attention
-        self.read_parameters = window_layer(hidden_size, attention)
+        self.read_parameters = to_window(hidden_size, attention)
         self.video_parameters = None
         if video_size is not None:
             self.video_parameters = nn.Linear(video_size, attention.parameter_size, bias=False)
@@ -150,7 +150,7 @@ class Generator(nn.Module):
         self.attention = attention
         self.prior = prior
         self.lstm = nn.LSTMCell(latent_size + caption_size, hidden_size)
-        self.write_parameters = window_layer(hidden_size, attention)
+        self.write_parameters = to_window(hidden_size, attention)
         self.content = nn.Linear(hidden_size, attention.patch_size)
         if isinstance(first_canvas, nn.Parameter):
             self.first_canvas = first_canvas
@@ -167,12 +167,12 @@ class Generator(nn.Module):
         return canvas, decoder, window
 
 
-def window_layer(hidden_size: int, attention: Attention) -> nn.Linear:
-    """The linear layer from h_dec to an attention's parameters, begun at the attention's first window."""
-    layer = nn.Linear(hidden_size, attention.parameter_size)
+def to_window(hidden_size: int, attention: Attention) -> nn.Linear:
+    """From h_dec to an attention's parameters, begun at the attention's first window."""
+    linear = nn.Linear(hidden_size, attention.parameter_size)
     with torch.no_grad():
-        layer.bias.copy_(attention.window_start)
-    return layer
+        linear.bias.copy_(attention.window_start)
+    return linear
 
 
 class Step(NamedTuple):
