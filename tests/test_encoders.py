@@ -291,7 +291,9 @@ def test_recurrent_encoder_equals_a_plain_gru() -> None:
 
 
 def test_recurrent_encoder_hears_order_but_not_wording() -> None:
-    up, left, other_wording = recurrent()(tokens(UP, LEFT, UP.capitalize().replace("and digit", ", and the digit") + "."))
+    up, left, other_wording = recurrent()(
+        tokens(UP, LEFT, UP.capitalize().replace("and digit", ", and the digit") + ".")
+    )
     assert (up - left).norm() > 1e-3
     assert torch.equal(up, other_wording)
 

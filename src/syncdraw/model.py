@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,17 @@ from syncdraw.priors import Distribution, Prior
 Videos = Float[Tensor, "batch frame channel height width"]
 Hidden = tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]
 """h and the cell of an LSTM."""
+
+
+@runtime_checkable  # for the type checks in the tests
+class Surface(Protocol):
+    """What is drawn on: a `Canvas`, or another that does as much."""
+
+    @property
+    def logits(self) -> Videos: ...
+    @property
+    def video(self) -> Videos: ...
+    def add(self, patch: Videos) -> Surface: ...
 
 
 class Canvas(NamedTuple):
@@ -58,7 +69,7 @@ class Canvas(NamedTuple):
 class State(NamedTuple):
     """What one drawing step hands to the next."""
 
-    canvas: Canvas
+    canvas: Surface
     encoder: Hidden
     decoder: Hidden
     belief: Float[Tensor, "batch belief"]
@@ -159,7 +170,7 @@ class Generator(nn.Module):
 
     def forward(
         self, z: Float[Tensor, "batch latent"], state: State, caption: Caption
-    ) -> tuple[Canvas, Hidden, Window]:
+    ) -> tuple[Surface, Hidden, Window]:
         """The next canvas, the decoder's new state, and the window that was written through."""
         decoder = self.lstm(torch.cat([z, caption.decoder], dim=1), state.decoder)  # eqs 8, 13
         window = self.attention.window(self.write_parameters(decoder[0]))
