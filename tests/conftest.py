@@ -7,7 +7,8 @@ import torch
 from jaxtyping import install_import_hook
 
 # Before any test imports the package. Tiny models are fastest on one thread, and the same everywhere.
-install_import_hook([f"syncdraw.{name}" for name in ("attention", "captions", "model", "priors")], "beartype.beartype")
+CHECKED = ("attention", "captions", "config", "encoders", "extensions", "gaussian", "model", "priors", "vgan")
+install_import_hook([f"syncdraw.{name}" for name in CHECKED], "beartype.beartype")
 torch.set_num_threads(1)
 
 

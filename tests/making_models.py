@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 
 from syncdraw import SyncDraw, SyncDrawConfig
+from syncdraw.build import build
 
 
 def randomised(config: SyncDrawConfig) -> SyncDraw:
     """A model with random weights, also where they begin at zero: its posterior is not its prior."""
     torch.manual_seed(2)
-    model = SyncDraw(config)
+    model = build(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from syncdraw.encoders import MiniLM, RecurrentEncoder, SkipThoughts, WordStates, _tokens, load_encoder
+from syncdraw.encoders import MiniLM, RecurrentEncoder, SkipThoughts, WordStates, _tokens, both_ways, load_encoder
 from syncdraw.errors import UserError
 from syncdraw.vocabulary import Vocabulary
 
@@ -240,59 +241,83 @@ VOCABULARY = Vocabulary.from_captions([UP])
 MIXED = ["digit 0", UP, "moving", LEFT, "digit 1 is moving"]
 
 
-def recurrent(**options: float) -> RecurrentEncoder:
+def recurrent() -> RecurrentEncoder:
     torch.manual_seed(0)
-    return RecurrentEncoder(VOCABULARY, 8, **options)  # type: ignore[arg-type]
+    return RecurrentEncoder(VOCABULARY, 8)
 
 
-def word_states(**options: float) -> WordStates:
+def word_states() -> WordStates:
     torch.manual_seed(0)
-    return WordStates(VOCABULARY, 4, **options)  # type: ignore[arg-type]
+    return WordStates(VOCABULARY, 4)
+
+
+def tokens(*captions: str) -> Tensor:
+    return VOCABULARY.encode(captions)
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU])
+def test_both_ways_equals_torchs_packed_sequences(kind: type[torch.nn.LSTM] | type[torch.nn.GRU]) -> None:
+    """States and gradients, for captions of different lengths, padded as far as one likes."""
+    torch.manual_seed(0)
+    network, lengths = kind(5, 4, batch_first=True, bidirectional=True), torch.tensor([3, 7, 1, 6])
+    vectors, weight = torch.randn(4, 9, 5, requires_grad=True), torch.randn(4, 9, 8)
+    packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(network(packed)[0], batch_first=True, total_length=9)
+    found = both_ways(network, vectors, lengths)
+    torch.testing.assert_close(found, expected)
+    assert not found[0, 3:].any()
+    parameters = [vectors, *network.parameters()]
+    for ours, theirs in zip(
+        torch.autograd.grad((found * weight).sum(), parameters),
+        torch.autograd.grad((expected * weight).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+    assert torch.equal(both_ways(network, vectors.detach(), lengths), found), "the same where nothing is trained"
 
 
 def test_recurrent_encoder_reads_each_caption_on_its_own() -> None:
     encoder = recurrent()
-    vectors = encoder(MIXED)
+    vectors = encoder(tokens(*MIXED))
     assert vectors.shape == (5, encoder.size) == (5, 8)
     for caption, vector in zip(MIXED, vectors, strict=True):
-        torch.testing.assert_close(encoder([caption])[0], vector)
+        torch.testing.assert_close(encoder(tokens(caption))[0], vector)
 
 
 def test_recurrent_encoder_equals_a_plain_gru() -> None:
     encoder = recurrent()
-    words = encoder.words.vectors(VOCABULARY.encode([UP])[0])
-    _, last = encoder.gru(words)
-    torch.testing.assert_close(encoder([UP])[0], torch.cat([last[0, 0], last[1, 0]]))
+    _, last = encoder.gru(encoder.vectors(tokens(UP)[0]))
+    torch.testing.assert_close(encoder(tokens(UP))[0], torch.cat([last[0], last[1]]))
 
 
 def test_recurrent_encoder_hears_order_but_not_wording() -> None:
-    up, left, other_wording = recurrent()([UP, LEFT, UP.capitalize().replace("and digit", ", and the digit") + "."])
+    up, left, other_wording = recurrent()(
+        tokens(UP, LEFT, UP.capitalize().replace("and digit", ", and the digit") + ".")
+    )
     assert (up - left).norm() > 1e-3
     assert torch.equal(up, other_wording)
 
 
 def test_the_recurrent_version_follows_the_vocabulary() -> None:
-    assert recurrent().version == recurrent(word_dropout=0.5).version
+    assert recurrent().version == RecurrentEncoder(VOCABULARY, 6).version
     assert recurrent().version != RecurrentEncoder(Vocabulary(("digit",)), 8).version
 
 
 def test_word_states_read_each_caption_on_its_own() -> None:
     encoder = word_states()
-    states, mask = encoder(MIXED)
+    states = encoder(tokens(*MIXED))
     assert states.shape == (5, 15, encoder.size) == (5, 15, 8)
-    assert mask.dtype == torch.bool
-    assert mask.sum(dim=1).tolist() == [len(caption.split()) for caption in MIXED]
-    assert (states[~mask] == 0).all()
-    for caption, state, words in zip(MIXED, states, mask, strict=True):
-        alone, all_words = encoder([caption])
-        assert all_words.all()
-        torch.testing.assert_close(alone[0], state[words])
+    for caption, state in zip(MIXED, states, strict=True):
+        count = len(caption.split())
+        assert (state[:count] != 0).all()
+        assert (state[count:] == 0).all()
+        torch.testing.assert_close(encoder(tokens(caption))[0], state[:count])
 
 
-@pytest.mark.parametrize("build", [recurrent, lambda **options: FirstOf(word_states(**options))])
-def test_gradients_reach_every_weight_but_the_padding(build: Callable[..., torch.nn.Module]) -> None:
-    encoder = build(word_dropout=0.5)
-    encoder(MIXED * 4).square().sum().backward()
+@pytest.mark.parametrize("build", [recurrent, word_states])
+def test_gradients_reach_every_weight_but_the_padding(build: Callable[[], torch.nn.Module]) -> None:
+    encoder = build()
+    encoder(tokens(*MIXED)).square().sum().backward()
     for name, weight in encoder.named_parameters():
         assert weight.grad is not None
         if name.endswith("vectors.weight"):
@@ -302,44 +327,10 @@ def test_gradients_reach_every_weight_but_the_padding(build: Callable[..., torch
             assert weight.grad.abs().sum() > 0
 
 
-class FirstOf(torch.nn.Module):
-    """A module's first result only."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, captions: list[str]) -> Tensor:
-        first: Tensor = self.module(captions)[0]
-        return first
-
-
-@pytest.mark.parametrize("build", [recurrent, lambda **options: FirstOf(word_states(**options))])
-def test_word_dropout_works_in_training_only_and_repeats_with_its_seed(build: Callable[..., torch.nn.Module]) -> None:
-    encoder = build(word_dropout=0.5)
-    plain = build()(MIXED)
-    torch.testing.assert_close(encoder.eval()(MIXED), plain)
-    torch.manual_seed(1)
-    first = encoder.train()(MIXED)
-    torch.manual_seed(1)
-    assert torch.equal(encoder(MIXED), first)
-    assert not torch.equal(encoder(MIXED), first)
-    assert not torch.allclose(first, plain)
-
-
-def test_hidden_words_are_read_as_one_learned_vector() -> None:
-    encoder = recurrent(word_dropout=1 - 1e-9)  # hides all
-    up, left = encoder([UP, LEFT])
-    assert torch.equal(up, left)  # nothing but the number of words is left
-    with torch.no_grad():
-        encoder.words.vectors.weight[-1] += 1
-    assert not torch.equal(encoder([UP])[0], up)
-
-
 def test_weights_travel_between_devices_and_files() -> None:
     encoder, other = recurrent(), RecurrentEncoder(VOCABULARY, 8)
     other.load_state_dict(encoder.state_dict())
-    assert torch.equal(other(MIXED), encoder(MIXED))
+    assert torch.equal(other(tokens(*MIXED)), encoder(tokens(*MIXED)))
 
 
 @pytest.mark.parametrize(
@@ -347,11 +338,9 @@ def test_weights_travel_between_devices_and_files() -> None:
     [
         (lambda: RecurrentEncoder(VOCABULARY, 7), "even and at least 2, not 7"),
         (lambda: RecurrentEncoder(VOCABULARY, 0), "even and at least 2, not 0"),
-        (lambda: RecurrentEncoder(VOCABULARY, 8, word_dropout=1.0), "word_dropout .* less than 1, not 1"),
-        (lambda: WordStates(VOCABULARY, 8, word_dropout=-0.1), "word_dropout must be at least 0"),
         (lambda: WordStates(VOCABULARY, 0), "at least 1, not 0"),
-        (lambda: recurrent()(["digit 10"]), "'10' of the caption 'digit 10' is unknown"),
-        (lambda: word_states()([]), "list is empty"),
+        (lambda: tokens("digit 10"), "'10' of the caption 'digit 10' is unknown"),
+        (lambda: tokens(), "list is empty"),
     ],
 )
 def test_bad_arguments(build: Callable[[], object], message: str) -> None:

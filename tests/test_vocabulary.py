@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import Vocabulary, normalise
+from syncdraw.vocabulary import PADDING, Vocabulary, normalise
 
 ONE_WORD = st.text(min_size=1).map(normalise).filter(bool).map(lambda words: words[0])
 WORDS = st.lists(ONE_WORD, min_size=1, max_size=20, unique=True)
@@ -49,12 +49,11 @@ def test_normalised_words_stay_as_they_are(caption: str) -> None:
     assert all(word and word != "the" and not word[0].isspace() for word in words)
 
 
-def test_indices_and_lengths() -> None:
+def test_the_numbers_of_words_and_what_stands_behind_the_last() -> None:
     vocabulary = Vocabulary(("digit", "3", "moves"))
-    indices, lengths = vocabulary.encode(["Digit 3 moves.", "the digit"])
-    assert indices.tolist() == [[1, 2, 3], [1, 0, 0]]
-    assert lengths.tolist() == [3, 1]
-    assert indices.dtype == lengths.dtype == torch.int64
+    tokens = vocabulary.encode(["Digit 3 moves.", "the digit"])
+    assert tokens.tolist() == [[1, 2, 3], [1, PADDING, PADDING]]
+    assert tokens.dtype == torch.int64
 
 
 @given(words=WORDS, data=st.data())
@@ -62,11 +61,11 @@ def test_encoding_can_be_read_back(words: list[str], data: st.DataObject) -> Non
     vocabulary = Vocabulary(tuple(words))
     assert Vocabulary(tuple(json.loads(json.dumps(vocabulary.words)))) == vocabulary
     captions = data.draw(st.lists(st.lists(st.sampled_from(words), min_size=1), min_size=1, max_size=5))
-    indices, lengths = vocabulary.encode([" ".join(caption) for caption in captions])
-    assert indices.shape == (len(captions), int(lengths.max()))
-    for caption, row, length in zip(captions, indices.tolist(), lengths.tolist(), strict=True):
-        assert [vocabulary.words[index - 1] for index in row[:length]] == caption
-        assert set(row[length:]) <= {0}
+    tokens = vocabulary.encode([" ".join(caption) for caption in captions])
+    assert tokens.shape == (len(captions), max(map(len, captions)))
+    for caption, row in zip(captions, tokens.tolist(), strict=True):
+        assert [vocabulary.words[index - 1] for index in row[: len(caption)]] == caption
+        assert set(row[len(caption) :]) <= {PADDING}
 
 
 @given(st.lists(ONE_WORD, min_size=1))

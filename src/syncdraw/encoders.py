@@ -264,7 +264,9 @@ class MiniLM:
 # Encoders that are trained with the model ---------------------------------------------------------------------------
 
 
-def both_ways(network: nn.LSTM | nn.GRU, vectors: Float[Tensor, "batch word size"], lengths: Int[Tensor, " batch"]) -> Float[Tensor, "batch word states"]:
+def both_ways(
+    network: nn.LSTM | nn.GRU, vectors: Float[Tensor, "batch word size"], lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch word states"]:
     """The states of a bidirectional network over captions of different lengths, 0 after a caption's last word.
 
     The reading backwards begins at each caption's own last word, so that its states do not depend on its neighbours.
@@ -291,7 +293,9 @@ def _one_way(network: nn.LSTM | nn.GRU, vectors: Tensor, weights: list[Tensor]) 
     return torch.gru(vectors, zeros, weights, *options)[0]
 
 
-def _at(states: Float[Tensor, "batch word size"], place: Int[Tensor, "batch word"]) -> Float[Tensor, "batch word size"]:
+def _at(
+    states: Float[Tensor, "batch word size"], place: Int[Tensor, "batch place"]
+) -> Float[Tensor, "batch place size"]:
     return states.gather(1, place[..., None].expand(-1, -1, states.shape[2]))
 
 

@@ -25,7 +25,7 @@ class Gaussian(NamedTuple):
         """The sample that standard normal noise makes."""
         return self.mean + self.deviation * noise
 
-    def log_prob(self, value: Float[Tensor, "*value"]) -> Float[Tensor, "*value"]:
+    def log_prob(self, value: Float[Tensor, "*value"]) -> Float[Tensor, "*broadcast"]:
         """Of each number, nats."""
         scaled = (value - self.mean) / self.deviation
         return -0.5 * scaled.square() - self.deviation.log() - 0.5 * math.log(2 * math.pi)

@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,17 @@ from syncdraw.priors import Distribution, Prior
 Videos = Float[Tensor, "batch frame channel height width"]
 Hidden = tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch hidden"]]
 """h and the cell of an LSTM."""
+
+
+@runtime_checkable  # for the type checks in the tests
+class Surface(Protocol):
+    """What is drawn on: a `Canvas`, or another that does as much."""
+
+    @property
+    def logits(self) -> Videos: ...
+    @property
+    def video(self) -> Videos: ...
+    def add(self, patch: Videos) -> Surface: ...
 
 
 class Canvas(NamedTuple):
@@ -58,7 +69,7 @@ class Canvas(NamedTuple):
 class State(NamedTuple):
     """What one drawing step hands to the next."""
 
-    canvas: Canvas
+    canvas: Surface
     encoder: Hidden
     decoder: Hidden
     belief: Float[Tensor, "batch belief"]
@@ -104,7 +115,7 @@ class Inference(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = attention
-        self.read_parameters = window_layer(hidden_size, attention)
+        self.read_parameters = to_window(hidden_size, attention)
         self.video_parameters = None
         if video_size is not None:
             self.video_parameters = nn.Linear(video_size, attention.parameter_size, bias=False)
@@ -150,7 +161,7 @@ class Generator(nn.Module):
         self.attention = attention
         self.prior = prior
         self.lstm = nn.LSTMCell(latent_size + caption_size, hidden_size)
-        self.write_parameters = window_layer(hidden_size, attention)
+        self.write_parameters = to_window(hidden_size, attention)
         self.content = nn.Linear(hidden_size, attention.patch_size)
         if isinstance(first_canvas, nn.Parameter):
             self.first_canvas = first_canvas
@@ -159,7 +170,7 @@ class Generator(nn.Module):
 
     def forward(
         self, z: Float[Tensor, "batch latent"], state: State, caption: Caption
-    ) -> tuple[Canvas, Hidden, Window]:
+    ) -> tuple[Surface, Hidden, Window]:
         """The next canvas, the decoder's new state, and the window that was written through."""
         decoder = self.lstm(torch.cat([z, caption.decoder], dim=1), state.decoder)  # eqs 8, 13
         window = self.attention.window(self.write_parameters(decoder[0]))
@@ -167,12 +178,12 @@ class Generator(nn.Module):
         return canvas, decoder, window
 
 
-def window_layer(hidden_size: int, attention: Attention) -> nn.Linear:
-    """The linear layer from h_dec to an attention's parameters, begun at the attention's first window."""
-    layer = nn.Linear(hidden_size, attention.parameter_size)
+def to_window(hidden_size: int, attention: Attention) -> nn.Linear:
+    """From h_dec to an attention's parameters, begun at the attention's first window."""
+    linear = nn.Linear(hidden_size, attention.parameter_size)
     with torch.no_grad():
-        layer.bias.copy_(attention.window_start)
-    return layer
+        linear.bias.copy_(attention.window_start)
+    return linear
 
 
 class Step(NamedTuple):

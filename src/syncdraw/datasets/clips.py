@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ class Clips:
         return len(self.videos)
 
 
+@runtime_checkable  # for the type checks in the tests
 class Dataset(Protocol):
     """A data set: so many clips, each fetched by its number."""
 

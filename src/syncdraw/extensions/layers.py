@@ -20,7 +20,7 @@ from syncdraw.captions import clauses
 from syncdraw.config import SyncDrawConfig
 from syncdraw.errors import UserError
 from syncdraw.gaussian import Gaussian, at_least_float32
-from syncdraw.model import Adjust, Canvas, Noise, State, Step, SyncDraw, Video, Videos, Watch
+from syncdraw.model import Adjust, Noise, State, Step, Surface, SyncDraw, Video, Videos, Watch
 from syncdraw.vocabulary import PADDING, check_captions
 
 
@@ -57,7 +57,7 @@ class LayeredSyncDraw(SyncDraw):
         starts = (torch.zeros(2, config.hidden_size) for _ in range(config.layers - 1))
         self.inference.later_starts = nn.ParameterList(starts)
 
-    def start_layer(self, state: State, layer: int, below: Canvas | LayerCanvas | None) -> State:
+    def start_layer(self, state: State, layer: int, below: Surface | None) -> State:
         """A layer's state before its first step: what is drawn stays below it, all else begins anew."""
         if below is None:
             return state
@@ -75,7 +75,7 @@ class LayeredSyncDraw(SyncDraw):
         watch: Watch,
     ) -> tuple[State, list[Step]]:
         """Layer after layer, each prepared by what those below it have left of the video."""
-        below: Canvas | LayerCanvas | None = None
+        below: Surface | None = None
         steps: list[Step] = []
         count = self.config.draw_steps // self.config.layers
         for layer in range(self.config.layers):
@@ -108,7 +108,9 @@ class LayeredSyncDraw(SyncDraw):
                     f"the caption {caption!r} says {len(parts)} {'thing' if len(parts) == 1 else 'things'}; this model "
                     f"draws {layers}, as in 'digit 3 is moving up and down and digit 0 is moving left and right'"
                 )
-        found = [super(LayeredSyncDraw, self).tokenise([" ".join(p[i][1]) for p in split], count) for i in range(layers)]
+        found = [
+            super(LayeredSyncDraw, self).tokenise([" ".join(p[i][1]) for p in split], count) for i in range(layers)
+        ]
         tokens = [part for part in found if part is not None]
         widest = max(part.shape[1] for part in tokens)
         return torch.stack([functional.pad(part, (0, widest - part.shape[1])) for part in tokens], dim=1)
