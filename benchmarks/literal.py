@@ -64,19 +64,19 @@ def losses(model: SyncDraw, videos: Tensor, noise: Tensor) -> tuple[Tensor, Tens
     divergence = videos.new_zeros(batch)
     for t in range(config.draw_steps):
         error = videos - torch.sigmoid(canvas)  # eq 6
-        row, column, beta = window(model.read_parameters(h_dec), config, grid)
+        row, column, beta = window(model.inference.read_parameters(h_dec), config, grid)
         read = beta[..., None, None, None] * torch.einsum("bnuh,bnchw,bnvw->bncuv", row, videos, column)  # eq 5
         read_error = beta[..., None, None, None] * torch.einsum("bnuh,bnchw,bnvw->bncuv", row, error, column)
         r = torch.cat([read.flatten(1), read_error.flatten(1)], dim=1)
-        h_enc, c_enc = lstm(model.encoder, torch.cat([r, h_dec], dim=1), (h_enc, c_enc))  # eq 7
-        mean, log_deviation = model.posterior(h_enc).chunk(2, dim=1)
+        h_enc, c_enc = lstm(model.inference.lstm, torch.cat([r, h_dec], dim=1), (h_enc, c_enc))  # eq 7
+        mean, log_deviation = model.inference.posterior(h_enc).chunk(2, dim=1)
         deviation = torch.exp(log_deviation)
         z = mean + deviation * noise[:, t]
         # Eq 14, with the half for each of the latent's numbers.
         divergence = divergence + 0.5 * (mean**2 + deviation**2 - torch.log(deviation**2) - 1).sum(dim=1)
-        h_dec, c_dec = lstm(model.decoder, z, (h_dec, c_dec))  # eq 8
-        row, column, beta = window(model.write_parameters(h_dec), config, grid)
-        w = model.content(h_dec).reshape(batch, config.frames, config.channels, grid, grid)
+        h_dec, c_dec = lstm(model.generator.lstm, z, (h_dec, c_dec))  # eq 8
+        row, column, beta = window(model.generator.write_parameters(h_dec), config, grid)
+        w = model.generator.content(h_dec).reshape(batch, config.frames, config.channels, grid, grid)
         canvas = canvas + torch.einsum("bnuh,bncuv,bnvw->bnchw", row, w, column) / beta[..., None, None, None]  # 9, 10
     output = torch.sigmoid(canvas)
     # The epsilon of a literal cross-entropy.
