@@ -15,59 +15,87 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from syncdraw import evaluate, figures, pretrained
+from syncdraw import figures, pretrained
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
-from syncdraw.judge import NO_MOTION, Judge, readable_share
+from syncdraw.evaluation.bounds import bound
+from syncdraw.evaluation.judge import Judge
+from syncdraw.evaluation.readings import NO_MOTION, readable_share
+from syncdraw.evaluation.samples import sample_batches
+from syncdraw.training import read_recipe, train
+from syncdraw.training.recipes import merged
 
+RECIPE = "paper/mnist1"
 OURS: dict[str, Any] = {
-    "model.canvas": "learned", "model.window_start": "smooth", "model.content": "shared", "model.write_grid_size": 16,
-    "model.prior": "network", "model.latent_size": 16, "model.draw_steps": 8, "bouncing.clips": 0,
-    "train.batch_size": 20, "train.warmup_steps": 100, "train.ema": 0.998, "train.divergence_weight": 3,
-    "train.matrix_learning_rate": 3e-3,
+    "model.canvas": "learned", "model.attention.smooth_start": True, "model.attention.shared_content": True,
+    "model.attention.write_grid_size": 16, "model.prior.kind": "network", "model.latent_size": 16,
+    "model.draw_steps": 8, "bouncing.clips": 0, "train.batch_size": 20, "train.divergence_weight": 3.0,
+    "train.optimizer.warmup_steps": 100, "train.optimizer.ema": 0.998, "train.optimizer.matrix_learning_rate": 3e-3,
 }  # fmt: skip
 PAPER: dict[str, Any] = {
-    "model.canvas": "zero", "model.window_start": "paper", "model.content": "per_frame", "model.write_grid_size": 8,
-    "model.prior": "standard", "model.latent_size": 100, "model.draw_steps": 10, "bouncing.clips": 12_000,
-    "train.batch_size": 100, "train.warmup_steps": 0, "train.ema": 0, "train.divergence_weight": 1,
+    "model.canvas": "zero", "model.attention.smooth_start": False, "model.attention.shared_content": False,
+    "model.attention.write_grid_size": 8, "model.prior.kind": "standard", "model.latent_size": 100,
+    "model.draw_steps": 10, "bouncing.clips": 12_000, "train.batch_size": 100, "train.divergence_weight": 1.0,
+    "train.optimizer.warmup_steps": 0, "train.optimizer.ema": 0.0, "train.optimizer.matrix_learning_rate": None,
 }  # fmt: skip
+# By the names that the tables show.
+PUT_BACK = {
+    "Adam alone": "train.optimizer.matrix_learning_rate", "canvas zero": "model.canvas",
+    "window_start paper": "model.attention.smooth_start", "content per_frame": "model.attention.shared_content",
+    "write_grid_size 8": "model.attention.write_grid_size", "prior standard": "model.prior.kind",
+    "latent_size 100": "model.latent_size", "batch_size 100": "train.batch_size", "ema 0": "train.optimizer.ema",
+    "divergence_weight 1": "train.divergence_weight",
+}  # fmt: skip
+OTHER = {
+    "divergence_weight 8": {"train.divergence_weight": 8.0}, "draw_steps 12": {"model.draw_steps": 12},
+    "grid_size 12": {"model.grid_size": 12}, "hidden_size 512": {"model.hidden_size": 512},
+}  # fmt: skip
+MUON = "train.optimizer.matrix_learning_rate"
 VARIANTS: dict[str, dict[str, Any]] = {
     "the papers' settings": PAPER,
     "ours": OURS,
-    "ours, but Adam alone": {name: value for name, value in OURS.items() if name != "train.matrix_learning_rate"},
-    **{f"ours, but {name.partition('.')[2]} {PAPER[name]}": OURS | {name: PAPER[name]} for name in (
-        "model.canvas", "model.window_start", "model.content", "model.write_grid_size", "model.prior",
-        "model.latent_size", "train.batch_size", "train.ema", "train.divergence_weight",
-    )},
-    **{f"ours, but {name.partition('.')[2]} {value}": OURS | {name: value} for name, value in {
-        "train.divergence_weight": 8, "model.draw_steps": 12, "model.grid_size": 12, "model.hidden_size": 512,
-    }.items()},
-    "the papers' settings, but Muon": PAPER | {"train.matrix_learning_rate": OURS["train.matrix_learning_rate"]},
-}  # fmt: skip
+    **{f"ours, but {name}": OURS | {setting: PAPER[setting]} for name, setting in PUT_BACK.items()},
+    **{f"ours, but {name}": OURS | change for name, change in OTHER.items()},
+    "the papers' settings, but Muon": PAPER | {MUON: OURS[MUON]},
+}
+ENDLESS = {"model.protocol": "grey", "train.max_steps": 10_000_000, "train.every": 10_000_000}
 TEST_CLIPS, SAMPLES = 1_000, 500
+
+
+def nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Dotted settings as a recipe's YAML holds them."""
+    each = (reduce(lambda inside, name: {name: inside}, reversed(path.split(".")), v) for path, v in settings.items())
+    return reduce(merged, each, {})
 
 
 def folder_of(out: Path, name: str) -> Path:
     return out / "".join(c if c.isalnum() else "-" for c in name)
 
 
-def train(out: Path, name: str, minutes: float) -> None:
-    """Until the time is up; then as if by Ctrl-C, which saves."""
+def train_variant(out: Path, name: str) -> None:
+    """Until Ctrl-C, which saves."""
+    (stage,) = read_recipe(RECIPE, nested(VARIANTS[name] | ENDLESS)).stages
+    with suppress(KeyboardInterrupt):
+        train(stage.config, folder_of(out, name), progress=False, device="cpu")
+
+
+def train_for(out: Path, name: str, minutes: float) -> None:
+    """In a process of its own, until the time is up."""
     run = folder_of(out, name)
     if (run / pretrained.CARD_FILE).is_file():
         if pretrained.load_card(run)["trained"]["minutes"] > minutes - 0.5:  # less the start of the process
             return
         shutil.rmtree(run)
-    settings = [f"--{option}={value}" for option, value in VARIANTS[name].items()]
-    endless = ["--train.max_steps=10000000", "--train.validate_every=10000000", "--train.sample_every=10000000"]
-    command = [sys.executable, "-m", "syncdraw", "train", "paper/mnist1", f"--out={run}", "--model.protocol=grey"]
+    command = [sys.executable, __file__, "--out", str(out), "--train", name]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with (out / f"{run.name}.log").open("w") as log:
-        process = subprocess.Popen([*command, *endless, *settings], env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
             process.wait(60 * minutes)
             raise RuntimeError(f"{name} ended early; see {log.name}")
@@ -84,9 +112,9 @@ def measure(run: Path) -> dict[str, Any]:
     model, test = pretrained.load(run), BouncingMNIST(BouncingMNISTConfig(), "test")
     values: dict[str, Any] = dict(pretrained.load_card(run)["trained"])
     for protocol in ("grey", "binary"):
-        bound = evaluate.bound(model, test, protocol=protocol, clips=TEST_CLIPS)
-        values |= {protocol: bound.negative_elbo, f"{protocol}_standard_error": bound.standard_error}
-    reading = Judge.load().read(torch.cat(list(evaluate.sample_batches(model, [""] * SAMPLES, 0))), 1)
+        measured = bound(model, test, protocol=protocol, clips=TEST_CLIPS)
+        values |= {protocol: measured.negative_elbo, f"{protocol}_standard_error": measured.standard_error}
+    reading = Judge.load().read(torch.cat(list(sample_batches(model, [""] * SAMPLES, 0))), 1)
     values["readable_share"] = readable_share(reading)
     values["one_axis"] = (reading.motions != NO_MOTION).all(dim=1).float().mean().item()
     kept.write_text(json.dumps(values))
@@ -100,10 +128,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--record", type=Path, default=Path("docs/measured/ablation.json"))
+    parser.add_argument("--train", choices=VARIANTS, help="only train this one, until Ctrl-C")
     arguments = parser.parse_args()
+    if arguments.train is not None:
+        train_variant(arguments.out, arguments.train)
+        return
     arguments.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(lambda name: train(arguments.out, name, arguments.minutes), arguments.variants))
+        list(pool.map(lambda name: train_for(arguments.out, name, arguments.minutes), arguments.variants))
     results = {name: measure(folder_of(arguments.out, name)) for name in arguments.variants}
     print("| | clips seen | -ELBO `grey` | -ELBO `binary` | one axis | readable |\n|---|---|---|---|---|---|")
     for name, values in results.items():

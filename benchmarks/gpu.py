@@ -45,7 +45,9 @@ def prepared(recipe: str, batch_size: int, stage: int = -1) -> tuple[RunConfig, 
     return config, model, optimization, Batches(model, dataset, batch_size, 0, processes, length)
 
 
-def steps(step: Callable[[Any], torch.Tensor], optimization: Optimization, batches: Batches, count: int) -> list[list[float]]:
+def steps(
+    step: Callable[[Any], torch.Tensor], optimization: Optimization, batches: Batches, count: int
+) -> list[list[float]]:
     """L_X, L_Z and gradient norm of so many steps."""
     measured = []
     for number, batch in batches.ahead(0, count):
@@ -93,7 +95,8 @@ def speed(recipe: str, batch_size: int, how: str, count: int) -> dict[str, Any]:
     row = {"recipe": recipe, "batch_size": batch_size, "how": how, "ms": 1000 * alone, "ms_fed": 1000 * fed,
            "clips_per_second": batch_size / fed, "ready_s": ready, "gib": memory}  # fmt: skip
     print(f"{recipe:<18} batch {batch_size:<5} {how:<20} {row['ms']:7.2f} ms, fed {row['ms_fed']:7.2f} ms, "
-          f"{row['clips_per_second']:8.0f} clips/s, ready after {ready:5.1f} s, {memory:.1f} GiB", flush=True)  # fmt: skip
+          f"{row['clips_per_second']:8.0f} clips/s, ready after {ready:5.1f} s, {memory:.1f} GiB",
+          flush=True)  # fmt: skip
     return row
 
 

@@ -1,4 +1,4 @@
-"""Memory of a training run over time: python benchmarks/memory.py [--recipe best/mnist1-captions] [--steps 600]
+"""Memory of a training run over time: python benchmarks/memory.py [--recipe mnist1-captions] [--steps 600]
 
 Trains in this process, in a folder that is thrown away, and prints its resident memory at every validation.
 """
@@ -9,9 +9,9 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from syncdraw import cli, evaluate
+from syncdraw.training import read_recipe, train
+from syncdraw.training.loop import VideoModel
 
 
 def resident_megabytes() -> float:
@@ -24,22 +24,21 @@ def resident_megabytes() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", default="best/warmup")
+    parser.add_argument("--recipe", default="ours", help="whose first stage is trained")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--batch-size", type=int, default=20)
     arguments = parser.parse_args()
-    measured, started = evaluate.bound, time.perf_counter()
+    length = {"max_steps": arguments.steps, "every": arguments.every, "batch_size": arguments.batch_size}
+    config = read_recipe(arguments.recipe, {"train": length}).stages[0].config
+    started = time.perf_counter()
 
-    def bound(*args: Any, **options: Any) -> evaluate.Bound:
+    def memory(model: VideoModel) -> dict[str, float]:
         print(f"\n{time.perf_counter() - started:7.0f} s  {resident_megabytes():8.0f} MB", flush=True)
-        return measured(*args, **options)
+        return {"megabytes": resident_megabytes()}
 
-    evaluate.bound = bound
     with tempfile.TemporaryDirectory() as folder:
-        options = {"max_steps": arguments.steps, "validate_every": arguments.every, "save_every": arguments.every,
-                   "sample_every": arguments.every, "validation_clips": 100}  # fmt: skip
-        settings = [f"--train.{name}={value}" for name, value in options.items()]
-        cli.train([arguments.recipe, "--out", f"{folder}/run", *settings])
+        train(config, Path(folder) / "run", device="cpu", evaluators=[memory])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""Measure a trained run and put it among the shipped models: python benchmarks/ship.py RUN NAME --about "..."
+"""Measure a model and put it among the shipped ones: python benchmarks/ship.py RUN NAME --about "two digits"
 
-The weights are stored in half precision, and what is measured is the stored model. Bounds are of the first 2,000 clips
-of the test split; samples, at temperatures 1 and 0.7, are read by the judge. The runs that this one began from have to
-be where its config.yaml names them, for their times to be counted.
+RUN is a run folder, or any folder with weights and a card. The weights are stored in half precision, and what is
+measured is the stored model, so that a folder that holds weights in half precision already is measured as it is. To
+measure a shipped model again: python benchmarks/ship.py src/syncdraw/weights/NAME NAME
+
+Bounds are of the first 2,000 clips of the test split; samples, at temperatures 1 and 0.7, are read by the judge where
+the model draws digits.
 """
 
 from __future__ import annotations
@@ -10,69 +13,100 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
-import yaml
-
-from syncdraw import evaluate, pretrained
+from syncdraw import pretrained
+from syncdraw.datasets import BUILT_IN
+from syncdraw.errors import UserError
+from syncdraw.evaluation.bound_report import bound_report
+from syncdraw.evaluation.captions import caption_report
+from syncdraw.files import atomic_path
+from syncdraw.training import read_recipe
 
 COOL = 0.7
 
 
-def stages(run: Path) -> list[dict[str, float]]:
-    """What was trained for this run: itself last, before it the run that it began from, and so on."""
-    trained = pretrained.load_card(str(run))["trained"]
-    if "all_stages" in trained:  # a shipped model, which has counted them
-        return [trained["all_stages"]]
-    source = yaml.safe_load((run / "config.yaml").read_text())["train"]["start_from"]
-    return [*(stages(Path(source)) if source else []), trained]
+def all_stages(card: dict[str, Any]) -> dict[str, Any]:
+    """What was trained for a model, with what the one that it begins from took."""
+    trained = card["trained"]
+    if "all_stages" in trained:
+        return dict(trained["all_stages"])
+    stages = trained.get("stages", [trained])
+    done = {"stages": len(stages), **{name: sum(s[name] for s in stages) for name in ("clips_seen", "minutes")}}
+    start = read_recipe(card["recipe"]).stages[0].config.train.start.model
+    before = all_stages(pretrained.load_card(start)) if start else {}
+    return {name: round(value + before.get(name, 0), 1) for name, value in done.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run")
-    parser.add_argument("name")
-    parser.add_argument("--about", required=True)
-    parser.add_argument("--recipe", required=True)
-    parser.add_argument("--hardware", default="1 thread of a 2-core CPU that other work shared")
-    parser.add_argument("--clips", type=int, default=2000)
-    parser.add_argument("--samples", type=int, default=1000)
-    arguments = parser.parse_args()
-    folder = pretrained.SHIPPED / arguments.name
+def card_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the folder says already, and what the arguments add to it."""
     known = pretrained.load_card(arguments.run)
     card = {key: known[key] for key in ("trained", "data", "bouncing") if key in known}
-    done = stages(Path(arguments.run))
-    clips, minutes = (sum(stage[name] for stage in done) for name in ("clips_seen", "minutes"))
-    count = sum(int(stage.get("stages", 1)) for stage in done)
-    card["trained"] |= {"all_stages": {"stages": count, "clips_seen": clips, "minutes": round(minutes, 1)}}
-    card |= {"about": arguments.about, "recipe": arguments.recipe, "hardware": arguments.hardware}
-    pretrained.save(pretrained.load(arguments.run), folder, half=True, **card)
-    model = pretrained.load(folder)
-    bounds = evaluate.bound_report(model, card, data=None, split="test", clips=arguments.clips, seed=0)
-    fidelity = evaluate.caption_report(model, card, samples=arguments.samples, seed=0)
-    cool = evaluate.caption_report(model, card, samples=arguments.samples, seed=0, temperature=COOL)
-    print(bounds.text, fidelity.text, cool.text, sep="\n\n")
+    for key in ("about", "recipe", "hardware", "command"):
+        value = getattr(arguments, key) or known.get(key)
+        if value is None and key == "command":
+            value = f"syncdraw train {card['recipe']}"
+        if value is None:
+            raise UserError(f"the card of {arguments.run} says no {key}; give it with --{key}")
+        card[key] = value
+    if "trained" in card:
+        card["trained"] = card["trained"] | {"all_stages": all_stages(card)}
+    return card
+
+
+def metrics_of(measured: dict[str, Any], clips: int, samples: int) -> dict[str, str]:
+    """A line for each number that a reader of the card wants."""
     metrics = {}
     for protocol in ("binary", "grey"):
-        values = bounds.values[protocol]
-        total, error = values["negative_elbo"], values["standard_error"]
+        values = measured["bounds"][protocol]
         parts = ", ".join(
             f"{name} {values[key]:.1f}"
             for name, key in (("L_X", "reconstruction"), ("L_Z", "divergence"), ("floor", "entropy_floor"))
         )
-        metrics[f"-ELBO, {protocol}"] = f"{total:.1f} +- {error:.1f} nats ({parts}; {arguments.clips} test clips)"
-    named = [
-        *fidelity.values.items(),
-        *((f"{n}, temperature {COOL}", v) for n, v in cool.values.items() if "samples" in n),
-    ]
-    for name, values in named:
+        total, error = values["negative_elbo"], values["standard_error"]
+        metrics[f"-ELBO, {protocol}"] = f"{total:.1f} +- {error:.1f} nats ({parts}; {clips} test clips)"
+    if gap := measured["bounds"].get("caption_gap"):
+        told = f"{gap['gap']:.1f} +- {gap['standard_error']:.1f} nats ({gap['clips']} test clips)"
+        metrics["-ELBO with other clips' captions, over that with their own"] = told
+    cool = {f"{n}, temperature {COOL}": v for n, v in measured.get("cool", {}).items() if "samples" in n}
+    for name, values in (measured.get("samples", {}) | cool).items():
         if isinstance(values, dict):
             shown = ", ".join(f"{key.replace('_', ' ')} {100 * share:.1f} %" for key, share in values.items())
-            metrics[f"{name} ({arguments.samples})"] = shown
+            metrics[f"{name} ({samples})"] = shown
+    return metrics
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", help="a folder with config.json and model.safetensors")
+    parser.add_argument("name", help="of the shipped model")
+    parser.add_argument("--about", help="what it draws, in a few words; the folder's own unless given, as all below")
+    parser.add_argument("--recipe", help="by which it was trained")
+    parser.add_argument("--hardware", help="on which it was trained")
+    parser.add_argument("--command", help="that trains it; syncdraw train RECIPE unless given")
+    parser.add_argument("--device", default="cpu", help="on which it is measured")
+    parser.add_argument("--clips", type=int, default=2000)
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--weights", type=Path, default=pretrained.SHIPPED, help="the folder of shipped models")
+    parser.add_argument("--measured", type=Path, default=Path("docs/measured"), help="the folder of what was measured")
+    arguments = parser.parse_args()
+    card = card_of(arguments)
+    folder = arguments.weights / arguments.name
+    pretrained.save(pretrained.load(arguments.run), folder, half=True, **card)
+    model = pretrained.load(folder, device=arguments.device)
+    bounds = bound_report(model, card, data=None, split="test", clips=arguments.clips, seed=0)
+    print(bounds.text, flush=True)
+    measured: dict[str, Any] = {"trained": card.get("trained"), "bounds": bounds.values}
+    if card["data"] == BUILT_IN[0]:
+        for key, temperature in (("samples", 1.0), ("cool", COOL)):
+            report = caption_report(model, card, samples=arguments.samples, seed=0, temperature=temperature)
+            print(report.text, flush=True)
+            measured[key] = report.values
+    metrics = metrics_of(measured, bounds.values["clips"], arguments.samples)
     pretrained.save(model, folder, half=True, **card, metrics=metrics)
-    Path("docs/measured").mkdir(parents=True, exist_ok=True)
-    record = Path("docs/measured") / f"{arguments.name}.json"
-    measured = {"trained": card["trained"], "bounds": bounds.values, "samples": fidelity.values, "cool": cool.values}
-    record.write_text(json.dumps(measured, indent=1) + "\n")
+    record = arguments.measured / f"{arguments.name}.json"
+    with atomic_path(record) as path:
+        path.write_text(json.dumps(measured, indent=1) + "\n")
     print(f"wrote {folder} and {record}")
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from literal import losses
-from syncdraw import SyncDraw, SyncDrawConfig
+from syncdraw.build import build
+from syncdraw.config import SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 
 
@@ -30,17 +31,17 @@ def main() -> None:
     torch.manual_seed(0)
     config = SyncDrawConfig(grid_size=10)  # the released script's: N=10, T=10, K=10, LSTM 256, latent 100
     clips = BouncingMNIST(BouncingMNISTConfig()).take(np.arange(arguments.batch_size))
-    models = {"literal": SyncDraw(config), "syncdraw": SyncDraw(config)}
+    models = {"literal": build(config), "syncdraw": build(config)}
     models["literal"].load_state_dict(models["syncdraw"].state_dict())
     optimizers = {name: torch.optim.Adam(m.parameters(), 1e-3, (0.5, 0.999)) for name, m in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(arguments.rounds + 1):
         for name, model in models.items():
             videos = model.targets(torch.from_numpy(clips.videos))
-            noise = torch.randn(len(videos), config.draw_steps, config.latent_size)
+            noise = model.noise([None] * len(videos))
             start = time.perf_counter()
             if name == "literal":
-                reconstruction, divergence = losses(model, videos, noise)
+                reconstruction, divergence = losses(model, videos, noise.latents)
             else:
                 drawing = model(videos, noise=noise)
                 reconstruction, divergence = drawing.reconstruction, drawing.divergence

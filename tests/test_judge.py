@@ -15,19 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from syncdraw import judge as judging
+from syncdraw.datasets import bouncing_mnist
 from syncdraw.datasets.bouncing_mnist import BouncingClips, BouncingMNIST, BouncingMNISTConfig
 from syncdraw.errors import UserError
-from syncdraw.judge import (
-    JUDGE_FOLDER,
-    NO_MOTION,
-    Judge,
-    Reading,
-    caption_fidelity,
-    glyph_features,
-    readable_share,
-    train_judge,
-)
+from syncdraw.evaluation import judge as judging
+from syncdraw.evaluation import judge_training
+from syncdraw.evaluation.judge import JUDGE_FOLDER, Judge
+from syncdraw.evaluation.judge_training import digits_of_mnist, train_judge
+from syncdraw.evaluation.readings import NO_MOTION, Reading, caption_fidelity, glyph_features, readable_share
 
 CLIPS = 100
 
@@ -56,7 +51,7 @@ def said(clips: BouncingClips) -> list[str]:
 
 
 def test_digits_of_mnists_test_set(judge: Judge) -> None:
-    images, labels = judging._mnist("t10k")
+    images, labels = digits_of_mnist("t10k")
     with torch.no_grad():
         right = torch.cat([judge.reader(part)[0].argmax(-1) for part in images.split(500)]) == labels
     assert right.float().mean() >= 0.993
@@ -112,7 +107,7 @@ def test_two_glyphs_are_found_though_they_overlap(readings: dict[int, tuple[Read
 
 def test_a_frame_that_is_not_square_and_colour(judge: Judge) -> None:
     for digits in (1, 2):
-        videos, clips = real(digits, 40, height=48, width=81, channels=3, frames=8)
+        videos, clips = real(digits, 40, shape=(8, 3, 48, 81))
         reading = judge.read(videos, digits)
         assert reading.log_probabilities.shape == (40, digits, 8, 10)
         assert reading.positions.shape == (40, digits, 8, 2)
@@ -120,21 +115,23 @@ def test_a_frame_that_is_not_square_and_colour(judge: Judge) -> None:
 
 
 def test_three_digits(judge: Judge) -> None:
-    videos, clips = real(3, 40, height=80, width=80)
+    videos, clips = real(3, 40, shape=(10, 1, 80, 80))
     assert caption_fidelity(judge.read(videos, 3), said(clips))["caption_match"] >= 0.6
 
 
-def test_other_speeds_are_measured_not_assumed(judge: Judge) -> None:
-    slow, clips = real(1, 40, speed=3.0)
+def test_other_speeds_are_measured_not_assumed(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bouncing_mnist, "SPEED", 3.0)
+    slow, clips = real(1, 40)
     assert judge.read(slow, 1).speed.mean() == pytest.approx(3.0, abs=0.2)
-    videos, clips = real(2, 40, speed=6.5)
+    monkeypatch.setattr(bouncing_mnist, "SPEED", 6.5)
+    videos, clips = real(2, 40)
     reading = judge.read(videos, 2)  # begins its search at 7.2
     assert reading.speed.mean() == pytest.approx(6.5, abs=0.3)
     assert caption_fidelity(reading, said(clips))["motion_accuracy"] >= 0.9
 
 
 def path(rows: list[float], columns: list[float]) -> dict[str, Tensor]:
-    return judging._measure_motion(torch.tensor([rows, columns]).T[None, None])
+    return judging.measure_motion(torch.tensor([rows, columns]).T[None, None])
 
 
 def test_motion_by_hand() -> None:
@@ -316,7 +313,7 @@ def test_a_checksum_of_something_else_than_a_judge(tmp_path: Path) -> None:
 def test_training_writes_a_judge_that_loads_and_depends_on_the_seed_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "measure_judge", lambda judge: {})
+    monkeypatch.setattr(judge_training, "measure_judge", lambda judge: {})
     configs: list[dict[str, Any]] = []
     for name in ("one", "two"):
         torch.manual_seed(len(name) + len(configs))  # the process's own random numbers do not matter
@@ -332,7 +329,8 @@ def test_training_writes_a_judge_that_loads_and_depends_on_the_seed_alone(
 def test_the_judge_knows_no_model() -> None:
     imported = {
         node.module
-        for node in ast.walk(ast.parse(Path(judging.__file__).read_text()))
+        for part in ("finding", "judge", "judge_training", "readings")
+        for node in ast.walk(ast.parse(Path(judging.__file__).with_name(f"{part}.py").read_text()))
         if isinstance(node, ast.ImportFrom) and node.module
     }
     own = {name for name in imported if name.startswith("syncdraw")}
@@ -340,5 +338,8 @@ def test_the_judge_knows_no_model() -> None:
         "syncdraw.datasets.bouncing_mnist",
         "syncdraw.datasets.idx",
         "syncdraw.errors",
+        "syncdraw.evaluation.finding",
+        "syncdraw.evaluation.judge",
+        "syncdraw.evaluation.readings",
         "syncdraw.files",
     }

@@ -30,7 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from making_models import randomised
-from syncdraw import SyncDrawConfig, pretrained
+from syncdraw import pretrained
 from syncdraw.apps.rating import create_study, report_study, serve_study
 from syncdraw.apps.rating import report as rating_report
 from syncdraw.apps.rating import server as rating_server
@@ -40,6 +40,7 @@ from syncdraw.apps.rating.ratings import NotSavedError, Rating, Ratings
 from syncdraw.apps.rating.report import agreement, source_scores
 from syncdraw.apps.rating.sources import Source, find_source
 from syncdraw.apps.rating.study import Study, load_study, order_for
+from syncdraw.config import CaptionConfig, SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig, parse_caption, unseen_combinations
 from syncdraw.errors import UserError
 from syncdraw.media import read_video, save_video
@@ -146,12 +147,12 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model with captions that has learned nothing, of two digits, by the hard split."""
+    words = ("and", "digit", "down", "is", "left", "moving", "right", "up", *"0123456789")
     config = SyncDrawConfig(
         frames=2, height=32, width=32, draw_steps=2, grid_size=2, hidden_size=8, latent_size=2,
-        captions="alignment", caption_size=4,
-        vocabulary=("and", "digit", "down", "is", "left", "moving", "right", "up", *"0123456789"),
+        captions=CaptionConfig("alignment", 4, vocabulary=words),
     )  # fmt: skip
-    bouncing = {"digits": 2, "frames": 2, "height": 32, "width": 32, "combinations": "seen", "stills": 0.5}
+    bouncing = {"digits": 2, "shape": [2, 1, 32, 32], "combinations": "seen", "extra_motions": 0.5}
     pretrained.save(randomised(config), tmp_path / "model", data="bouncing_mnist", bouncing=bouncing)
     return tmp_path / "model"
 
@@ -178,7 +179,7 @@ def test_models_draw_from_captions_that_training_kept_back(model: Path, monkeypa
 def test_real_clips_are_test_clips_of_the_models_data(model: Path, tmp_path: Path) -> None:
     made = load_study(create_study(tmp_path / "study", [f"real:{model}", str(model)], clips=3, examples=2))
     assert made.sources[0] == Source(f"real:{model}", real=True, column="Two Digit MNIST")
-    config = BouncingMNISTConfig(digits=2, frames=2, height=32, width=32)
+    config = BouncingMNISTConfig(digits=2, shape=(2, 1, 32, 32))
     test = BouncingMNIST(config, "test")
     known = {video.tobytes() for video in test.take(np.arange(len(test))).videos}
     shown = [(read_video(tmp_path / "study/clips" / clip)[0] * 255).round().to(torch.uint8).numpy().tobytes()

@@ -42,11 +42,6 @@ def list_folder(source: Path, file_column: str | None = None, caption_column: st
         UserError: the folder is missing or has no clips, or no table has a column of the given name.
     """
     found = _look(source)
-    if not found.clips:
-        raise UserError(
-            f"{source} has no clips: expected files such as .mp4, .avi, .mkv, .webm, .gif or .webp, or folders of "
-            ".png or .jpg frames" + "".join(f"; {remark}" for remark in found.remarks)
-        )
     names = _ClipNames(found.clips)
     captions: dict[str, list[str]] = defaultdict(list)
     _add_tables(source, found, names, captions, file_column, caption_column)
@@ -63,6 +58,15 @@ def list_folder(source: Path, file_column: str | None = None, caption_column: st
     return Listing("folder", sources, FOLDER_CLIPS, found.problems, found.remarks)
 
 
+def find_clips(folder: Path) -> list[Path]:
+    """The clips under a folder, in order, with those that syncdraw drew.
+
+    Raises:
+        UserError: the folder is missing or has no clips.
+    """
+    return list(_look(folder, drawn_too=True).clips.values())
+
+
 # ---- clips -----------------------------------------------------------------------------------------------------------
 
 
@@ -77,7 +81,7 @@ class _Found:
     remarks: list[str] = field(default_factory=list)
 
 
-def _look(folder: Path) -> _Found:
+def _look(folder: Path, drawn_too: bool = False) -> _Found:
     content = look_under(folder)
     found = _Found(problems=content.problems, remarks=content.remarks)
     others: Counter[str] = Counter()
@@ -104,7 +108,7 @@ def _look(folder: Path) -> _Found:
             # A folder that is given as `.` has no name of its own.
             clips[place.relative_to(folder).as_posix() if place != folder else folder.resolve().name] = place
         for name, path in clips.items():
-            if _was_drawn(path):
+            if not drawn_too and _was_drawn(path):
                 drawn.append(name)
             else:
                 found.clips[name] = path
@@ -117,6 +121,11 @@ def _look(folder: Path) -> _Found:
         found.remarks.append(f"passed over, by their suffix: {listed}{hint}")
     if stray:
         found.remarks.append(f"passed over: {stray} pictures beside videos")
+    if not found.clips:
+        raise UserError(
+            f"{folder} has no clips: expected files such as .mp4, .avi, .mkv, .webm, .gif or .webp, or folders of "
+            ".png or .jpg frames" + "".join(f"; {remark}" for remark in found.remarks)
+        )
     return found
 
 

@@ -1,23 +1,29 @@
-"""Do samples show what their captions say? Read by the judge."""
+"""Does a model heed its captions? By samples, read by the judge, or by its bound, whatever the clips show."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
+from syncdraw.datasets.clips import Dataset
 from syncdraw.errors import UserError
-from syncdraw.evaluation.judge import NO_MOTION, Judge, caption_fidelity, readable_share
+from syncdraw.evaluation.bounds import batches, clip_costs, clip_count
+from syncdraw.evaluation.judge import Judge
+from syncdraw.evaluation.models import BoundedModel, DrawingModel
+from syncdraw.evaluation.readings import NO_MOTION, caption_fidelity, readable_share
 from syncdraw.evaluation.reports import Report, data_of
-from syncdraw.model import SyncDraw
+from syncdraw.evaluation.samples import sample_batches
 
 
 def caption_report(
-    model: SyncDraw, card: dict[str, Any], *, samples: int, seed: int, temperature: float = 1.0
+    model: DrawingModel, card: dict[str, Any], *, samples: int, seed: int, temperature: float = 1.0
 ) -> Report:
     """What the judge sees in samples: for captions seen in training and unseen ones, beside real clips and a floor.
 
@@ -69,19 +75,83 @@ def caption_report(
     return Report("\n".join(lines), values)
 
 
-def sample_batches(
-    model: SyncDraw, captions: list[str], seed: int, temperature: float = 1.0, batch_size: int = 100
-) -> Iterator[torch.Tensor]:
-    """One sample for each caption, or as many without, `batch_size` at a time, under a progress bar.
+MOST_CLIPS = 1_000
+"""By which a caption gap is measured: its standard error is then small, for both bounds share their noise."""
+
+
+@dataclass(frozen=True)
+class CaptionGap:
+    """Means over clips under the model's own protocol, in nats per video.
+
+    Attributes:
+        clips: how many were measured.
+        right: -ELBO with the clips' own captions.
+        wrong: -ELBO with captions of other clips that say something else.
+        gap: `wrong` - `right`: how much a clip's caption tells the model of the clip. Near 0, captions are not heeded.
+        standard_error: of `gap`.
+    """
+
+    clips: int
+    right: float
+    wrong: float
+    gap: float
+    standard_error: float
+
+
+@torch.no_grad()
+def caption_gap(
+    model: BoundedModel,
+    dataset: Dataset,
+    *,
+    clips: int | None = None,
+    batch_size: int = 100,
+    seed: int = 0,
+    progress: bool = False,
+) -> CaptionGap:
+    """The bound with right captions and with wrong ones, on the same clips and with the same noise.
+
+    It needs nothing that reads the clips, so it measures models of any data. The more alike captions are, the smaller
+    the gap: compare it between models of the same data alone.
+
+    Args:
+        model: one that draws from captions.
+        clips: only the first so many, and at most 1,000.
 
     Raises:
-        UserError: the model draws values that are not numbers.
+        UserError: the clips have no captions, or all the same one.
     """
-    starts = range(0, len(captions), batch_size)
-    for number, start in enumerate(tqdm(starts, desc="drawing", unit="batch", delay=2, leave=False)):
-        texts = captions[start : start + batch_size]
-        what = texts if model.captioned else len(texts)
-        videos = model.generate(what, seed=seed + number, temperature=temperature).cpu()
-        if not videos.isfinite().all():
-            raise UserError("the model draws values that are not numbers, so its training has diverged")
-        yield videos
+    count = min(MOST_CLIPS, clip_count(dataset, clips if clips or len(dataset) else MOST_CLIPS))
+    captions = [text for batch in batches(dataset, count, batch_size) for text in batch.captions or []]
+    if len(captions) < count:
+        raise UserError("these clips have no captions, so what captions tell of them cannot be measured")
+
+    def total(texts: Sequence[str]) -> Tensor:
+        costs = clip_costs(model, dataset, None, count, batch_size, seed, progress, texts)
+        return torch.cat([of_batch.sum(dim=1) for _, of_batch in costs])
+
+    right, wrong = total(captions), total(other_captions(captions, seed))
+    apart = wrong - right
+    return CaptionGap(
+        clips=count,
+        right=right.mean().item(),
+        wrong=wrong.mean().item(),
+        gap=apart.mean().item(),
+        standard_error=(apart.std() / count**0.5).item(),
+    )
+
+
+def other_captions(captions: Sequence[str], seed: int) -> list[str]:
+    """For each caption, one that is drawn from those of the others that say something else.
+
+    Raises:
+        UserError: all say the same.
+    """
+    numbers = np.unique(captions, return_inverse=True)[1]
+    counts = np.bincount(numbers)
+    if len(counts) < 2:
+        raise UserError(f"all clips have the caption {captions[0]!r}, so there is no other one to compare with")
+    order, before = np.argsort(numbers, kind="stable"), np.cumsum(counts) - counts
+    # A place among those of the sorted captions that are not one's own.
+    places = np.random.default_rng(seed).integers(len(captions) - counts[numbers])
+    places += np.where(places >= before[numbers], counts[numbers], 0)
+    return [captions[row] for row in order[places]]

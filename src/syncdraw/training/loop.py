@@ -21,24 +21,21 @@ from tqdm import tqdm
 
 from syncdraw import media
 from syncdraw.errors import UserError
+from syncdraw.evaluation.models import BoundedModel, DrawingModel
 from syncdraw.training.batches import Batches
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.run_folder import RunFolder
 from syncdraw.training.settings import TrainConfig
-from syncdraw.training.step import Bounds, fastest
+from syncdraw.training.step import fastest
 
 LOG_EVERY = 50
 """Steps that one line of metrics averages."""
 
 
-class VideoModel(Protocol):
+class VideoModel(BoundedModel, DrawingModel, Protocol):
     """What can be trained and measured."""
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]: ...
     def prepare(self, videos: Any, captions: Any, generator: torch.Generator, length: int = 0, skip: int = 0) -> Any: ...
-    def bound(self, batch: Any) -> Bounds: ...
-    def generate(self, what: int | Sequence[str], *, seed: int = 0, temperature: float = 1.0) -> Tensor: ...
     def train(self, mode: bool = True) -> Any: ...
     def state_dict(self) -> dict[str, Any]: ...
 

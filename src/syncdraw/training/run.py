@@ -18,7 +18,7 @@ from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import Dataset
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import bound
-from syncdraw.evaluation.distances import Scorer
+from syncdraw.evaluation.scorer import Scorer
 from syncdraw.extensions.held_gradients import hold_gradients
 from syncdraw.model import SyncDraw
 from syncdraw.training.batches import Batches

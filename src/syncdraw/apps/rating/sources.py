@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from syncdraw import media, pretrained
+from syncdraw.config import SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.prepared import PreparedClips, read_about
 from syncdraw.datasets.video_folder import find_clips
 from syncdraw.errors import UserError
-from syncdraw.evaluate import data_of, sample_batches
+from syncdraw.evaluation.reports import data_of
+from syncdraw.evaluation.samples import sample_batches
+from syncdraw.reading import read_settings
 
 ONE_DIGIT, TWO_DIGITS, KTH = PAPER_COLUMNS = ("One Digit MNIST", "Two Digit MNIST", "KTH Dataset")
 """The data sets that v2's Tables 2 and 3 have a column for."""
@@ -107,7 +110,7 @@ def find_source(text: str) -> Origin:
 
 
 def _of_folder(name: str, folder: Path, real: bool) -> Origin:
-    paths = [source.path for source in find_clips(folder)[0]]
+    paths = find_clips(folder)
 
     def open_clips(seed: int) -> RealClips:
         return RealClips(str(folder), len(paths), lambda number: _read(paths[number]), seed)
@@ -144,7 +147,7 @@ def _of_model(name: str, model: str, real: bool) -> Origin:
             )
         return data_of(card, None, "test", **changes)
 
-    captions = card["model"].get("captions", "none") != "none"
+    captions = read_settings(SyncDrawConfig, card["model"], f"the config.json of {model}, model").captioned
     # Captions that training has not shown, where some were kept from it (v2, section 4.5).
     kept = {"combinations": "unseen"} if card.get("bouncing", {}).get("combinations") == "seen" else {}
 
@@ -171,14 +174,14 @@ def _everything(dataset: Dataset) -> Dataset:
 
 
 def _without_split(config: BouncingMNISTConfig) -> BouncingMNISTConfig:
-    return replace(config, combinations="all", stills=0.0, diagonals=0.0, wording="v2", clips=0, seed=0)
+    return replace(config, combinations="all", extra_motions=0.0, clips=0)
 
 
 def _data_set(card: dict[str, Any]) -> tuple[str | None, str]:
     """The paper's column for what a model was trained on, and a name that models of the same data share."""
     data = card.get("data", "")
     if data == "bouncing_mnist":
-        config = _without_split(BouncingMNISTConfig(**card.get("bouncing", {})))
+        config = _without_split(read_settings(BouncingMNISTConfig, card.get("bouncing", {}), "config.json, bouncing"))
         column = {1: ONE_DIGIT, 2: TWO_DIGITS}.get(config.digits) if config.glyphs is None else None
         return column, f"{data} {config}"
     folder = Path(data)

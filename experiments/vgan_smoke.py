@@ -1,4 +1,4 @@
-"""Train VGAN for some steps on Bouncing MNIST, and say how fast: python benchmarks/vgan_smoke.py --steps 20
+"""Train VGAN for some steps on Bouncing MNIST, and say how fast: python experiments/vgan_smoke.py --steps 20
 
 Needs no more than torch, numpy, jaxtyping, safetensors and Pillow, on the CPU or, where there is one, a GPU. Into --out
 go metrics.jsonl and samples.gif: sixteen videos, uncurated, beside their foreground, mask and background.
@@ -71,8 +71,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = VGAN(VGANConfig()).to(device)
     optimizers = model.optimizers()
-    frames, channels, _, _ = model.shape
-    dataset = BouncingMNIST(BouncingMNISTConfig(digits=arguments.digits, frames=frames, channels=channels, clips=0))
+    dataset = BouncingMNIST(BouncingMNISTConfig(digits=arguments.digits, shape=model.shape, clips=0))
     sizes = [sum(p.numel() for p in network.parameters()) for network in (model.generator, model.critic)]
     print(f"{device}, generator {sizes[0]:,} parameters, critic {sizes[1]:,}", flush=True)
 
