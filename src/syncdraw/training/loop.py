@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from syncdraw import media
 from syncdraw.errors import UserError
+from syncdraw.pretrained import check_numbers
 from syncdraw.training.batches import Batches
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.run_folder import RunFolder
@@ -82,6 +83,10 @@ def fit(
             bound = model.bound(batch)
         costs = processes.average(torch.stack([bound.reconstruction.mean(), bound.divergence.mean()]))
         check_finite(costs, model, step, run)
+        try:
+            check_numbers(model.state_dict())
+        except ValueError as error:
+            raise diverged(step, str(error), run) from None
 
     def evaluate(step: int) -> None:
         values: dict[str, float] = {}
@@ -177,7 +182,7 @@ class Meter:
 
 
 def check_finite(measured: Tensor, model: VideoModel, step: int, run: RunFolder) -> None:
-    """Raise UserError where training has diverged: values or weights that are no numbers, or a cost beyond all reason.
+    """Raise UserError where training has diverged: values that are no numbers, or a cost beyond all reason.
 
     Args:
         measured: L_X and L_Z in nats per video, and perhaps the gradient's norm.
@@ -185,10 +190,15 @@ def check_finite(measured: Tensor, model: VideoModel, step: int, run: RunFolder)
     values = measured.tolist()
     guess = math.prod(model.shape) * math.log(2)  # the cost of knowing nothing at all
     if not all(map(math.isfinite, values)) or values[0] + values[1] > 100 * guess:
-        raise UserError(
-            f"training diverged before step {step}: L_X is {values[0]:.4g}, L_Z {values[1]:.4g}; what {run} holds is "
-            "from before: resume it with a lower train.optimizer.learning_rate"
-        )
+        raise diverged(step, f"L_X is {values[0]:.4g}, L_Z {values[1]:.4g}", run)
+
+
+def diverged(step: int, how: str, run: RunFolder) -> UserError:
+    """What is said of it."""
+    return UserError(
+        f"training diverged before step {step}: {how}; what {run} holds is from before: resume it with a lower "
+        "train.optimizer.learning_rate"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -163,8 +163,8 @@ def complete(config: RunConfig, dataset: Dataset, known: tuple[str, ...] = ()) -
     numbers = config.train.batch_size * math.prod(dataset.shape)
     if numbers > MOST_IN_A_BATCH:
         raise UserError(
-            f"train.batch_size is {config.train.batch_size}, and a clip has {math.prod(dataset.shape):,} numbers: no more "
-            f"than {MOST_IN_A_BATCH:,} may be in a batch"
+            f"train.batch_size is {config.train.batch_size}, and a clip has {math.prod(dataset.shape):,} numbers: no "
+            f"more than {MOST_IN_A_BATCH:,} may be in a batch"
         )
     captions = config.model.captions
     if captions.pretrained:
