@@ -5,6 +5,8 @@
 >>> syncdraw.save_video(videos[0], "three.gif")
 """
 
+from typing import Any
+
 from syncdraw.errors import UserError
 from syncdraw.media import save_video
 from syncdraw.model import Drawing, SyncDraw, SyncDrawConfig
@@ -21,4 +23,14 @@ __all__ = [
     "save",
     "save_video",
     "shipped_models",
+    "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`train` is imported when it is asked for: drawing does without what it needs."""
+    if name == "train":
+        from syncdraw.training import train
+
+        return train
+    raise AttributeError(f"module 'syncdraw' has no attribute {name!r}")

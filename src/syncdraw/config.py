@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -24,6 +25,11 @@ def at_least(minimum: int, path: str, config: object, *names: str) -> None:
         value = getattr(config, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise UserError(f"{path}{name} is {value!r}; it must be a whole number, {minimum} or more")
+
+
+MOST_NUMBERS, MOST_PARAMETERS = 2**26, 2**28
+"""Limits that hold before anything is allocated, so that a stranger's file cannot take all memory: numbers in a clip
+(frames x channels x height x width: 67 million), and weights of a model (268 million, a gigabyte)."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,34 @@ class SyncDrawConfig:
             raise UserError(
                 f"model.captions.route is {self.captions.route}; with model.prior.categories it must be none"
             )
+        numbers = math.prod(self.shape)
+        if numbers > MOST_NUMBERS:
+            raise UserError(
+                f"model.frames, channels, height and width are {', '.join(map(str, self.shape))}: a clip of "
+                f"{numbers:,} numbers; no more than {MOST_NUMBERS:,} are drawn"
+            )
+        if self.draw_steps > 10_000:
+            raise UserError(f"model.draw_steps is {self.draw_steps}; it must be 10,000 or less")
+        if self.parameters > MOST_PARAMETERS:
+            raise UserError(
+                f"the model would have about {self.parameters:,} weights; no more than {MOST_PARAMETERS:,} are built: "
+                "lower model.hidden_size, model.grid_size or model.latent_size"
+            )
+
+    @property
+    def parameters(self) -> int:
+        """About how many weights the model has, and seldom fewer: its largest layers are counted."""
+        hidden, latent = self.hidden_size, self.latent_size
+        caption = self.captions.size if self.captioned or self.prior.categories else 0
+        frames, depth = (1, self.grid_size) if self.attention.kind == "cuboid" else (self.frames, 1)
+        read = frames * depth * self.channels * self.grid_size**2
+        write = (1 if self.attention.shared_content else frames) * depth * self.channels * self.write_grid_size**2
+        encoder = 4 * hidden * (2 * read + 2 * hidden + caption)
+        decoder = 4 * hidden * (latent + 2 * caption + hidden) + hidden * write
+        by_video = 6 * self.frames * math.prod(self.shape) if self.attention.read_from == "state_and_video" else 0
+        words = (len(self.captions.vocabulary) + self.prior.categories + 16 * caption) * caption
+        prior = 2 * latent * self.prior.components * hidden + hidden * (hidden + 2 * caption)
+        return encoder + decoder + by_video + words + prior
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -6,6 +6,8 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from syncdraw.errors import UserError
-from syncdraw.files import atomic_path
 from syncdraw import legacy
 from syncdraw.build import build
 from syncdraw.config import SyncDrawConfig
+from syncdraw.errors import UserError
+from syncdraw.files import atomic_path
 from syncdraw.model import SyncDraw
-from syncdraw.reading import read_settings
+from syncdraw.reading import TEXT_BYTES, read_regular, read_settings
 
 SHIPPED = Path(__file__).parent / "weights"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "config.json"
+_WEIGHTS_BYTES = 2**31
 
 
 def shipped_models() -> dict[str, Path]:
@@ -64,35 +67,52 @@ def write_card(card: dict[str, Any], folder: Path) -> None:
         path.write_text(json.dumps(card, indent=1) + "\n")
 
 
-def load(name: str | Path, *, device: str | torch.device = "cpu") -> SyncDraw:
+def load(
+    name: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    build_model: Callable[[SyncDrawConfig], SyncDraw] = build,
+) -> SyncDraw:
     """A model ready to draw: by the name of a shipped one, from a folder (a run's, say), or from the hub.
 
     Args:
         name: such as "mnist1", "runs/mine", or "hub:somebody/their-model" on the Hugging Face hub.
+        build_model: what the model was trained with, where it has an attention, prior or conditioner of yours.
 
     Raises:
         UserError: nothing of that name, or a file that is missing, truncated, corrupt or of another version.
     """
     folder = find(str(name))
-    card = _card(folder / CARD_FILE)
+    path, card = folder / CARD_FILE, load_card(folder)
     if "model" not in card:
-        raise UserError(f"{folder / CARD_FILE} has no field 'model'; it is not the config of a Sync-DRAW model")
-    old = legacy.is_old(card)
-    try:
-        values = (legacy.new_card(card) if old else card)["model"]
-        model = build(read_settings(SyncDrawConfig, values, "model"))
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # a UserError is a ValueError
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{folder / CARD_FILE} does not describe a model of this version: {reason}") from error
+        raise UserError(f"{path} has no field 'model'; it is not the config of a Sync-DRAW model")
+    config = read_settings(SyncDrawConfig, card["model"], f"{path} does not describe a model of this version")
     tensors = read_tensors(folder / WEIGHTS_FILE, card.get("sha256"))
+    try:
+        model = build_model(config)
+    except (RuntimeError, ValueError) as error:  # a UserError is a ValueError
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} does not describe a model of this version: {reason}") from error
+    old = legacy.is_old(_card(path))
     load_weights(model, legacy.new_tensors(tensors) if old else tensors, folder / WEIGHTS_FILE)
     return model.to(device).eval()
 
 
 def load_card(name: str | Path) -> dict[str, Any]:
-    """config.json of a model: its `model` config, and what was written beside it, such as `metrics`."""
-    card = _card(find(str(name)) / CARD_FILE)
-    return legacy.new_card(card) if legacy.is_old(card) else card
+    """config.json of a model: its `model` config, and what was written beside it, such as `metrics`.
+
+    Raises:
+        UserError: nothing of that name, or a file that cannot be read.
+    """
+    path = find(str(name)) / CARD_FILE
+    card = _card(path)
+    if not legacy.is_old(card):
+        return card
+    try:
+        return legacy.new_card(card)
+    except (AttributeError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} does not describe a model of this version or of the one before ({reason})") from error
 
 
 def find(name: str) -> Path:
@@ -110,7 +130,10 @@ def find(name: str) -> Path:
     if (folder / CARD_FILE).is_file():
         return folder
     # A run of several stages that is not finished: the newest stage that has a model.
-    stages = sorted(folder.glob(f"stages/*/{CARD_FILE}"), key=lambda card: int(card.parent.name.partition("-")[0]))
+    stages = sorted(
+        (card for card in folder.glob(f"stages/*/{CARD_FILE}") if re.match(r"[0-9]{1,4}-", card.parent.name)),
+        key=lambda card: int(card.parent.name.partition("-")[0]),
+    )
     if stages:
         return stages[-1].parent
     if folder.is_dir():
@@ -133,34 +156,52 @@ def _download(name: str) -> Path:
         raise UserError(f"{name!r} is no folder here, and the hub did not give it ({reason})") from error
 
 
+_KINDS = {"model": dict, "sha256": str, "trained": dict, "data": str, "bouncing": dict, "metrics": dict}
+"""What config.json holds that is used; the rest is for whoever reads it."""
+
+
 def _card(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise UserError(f"{path} is missing")
     try:
-        card = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error})") from error
+        card = json.loads(read_regular(path, TEXT_BYTES).decode())
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({' '.join(str(error).split())[:200]})") from error
     if not isinstance(card, dict):
         raise UserError(f"{path} holds {type(card).__name__}; it must hold a JSON object")
+    for name, kind in _KINDS.items():
+        if name in card and not isinstance(card[name], kind):
+            raise UserError(f"{path}: {name} is {str(card[name])[:60]}; it must be {_JSON[kind]}")
     return card
+
+
+_JSON = {dict: "an object", str: "text"}
 
 
 def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     """The tensors of a safetensors file, checked against a checksum where there is one.
 
     Raises:
-        UserError: the file is missing, truncated or corrupt.
+        UserError: the file is missing, truncated or corrupt, or holds NaN or infinity.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from error
+    content = read_regular(path, _WEIGHTS_BYTES)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{path} is damaged: its checksum is not the one in {CARD_FILE}; copy or train it again")
     try:
-        return load_tensors(content)
-    except SafetensorError as error:
+        tensors = load_tensors(content)
+        check_numbers(tensors)
+        return tensors
+    except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); copy or train it again") from error
+
+
+def check_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError with a tensor's name where it holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity")
 
 
 def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], source: Path) -> None:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from syncdraw import media
 from syncdraw.errors import UserError
 from syncdraw.evaluation.models import BoundedModel, DrawingModel
+from syncdraw.pretrained import check_numbers
 from syncdraw.training.batches import Batches
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.run_folder import RunFolder
@@ -35,7 +36,9 @@ LOG_EVERY = 50
 class VideoModel(BoundedModel, DrawingModel, Protocol):
     """What can be trained and measured."""
 
-    def prepare(self, videos: Any, captions: Any, generator: torch.Generator, length: int = 0, skip: int = 0) -> Any: ...
+    def prepare(
+        self, videos: Any, captions: Any, generator: torch.Generator, length: int = 0, skip: int = 0
+    ) -> Any: ...
     def train(self, mode: bool = True) -> Any: ...
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -68,65 +71,111 @@ def fit(
         UserError: training diverged; what the run folder holds is from before.
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the state is saved.
     """
-    processes, first = batches.processes, int(resumed["step"])
-    clock = time.monotonic() - float(resumed["seconds"])
-    # What the next line of metrics averages; saved, so that the line does not depend on where a run was broken off.
-    window: list[Tensor] = [values.to(processes.device) for values in resumed.get("window", [])]
-    logged, logged_step = time.monotonic(), first
+    processes, first, last = batches.processes, int(resumed["step"]), settings.max_steps
+    meter = Meter(resumed, settings.batch_size, processes.device)
 
-    def save(step: int, batch: Any) -> None:
-        with torch.no_grad():  # with the weights that are to be saved; the last loss was that of the ones before
+    def check(step: int, batch: Any) -> None:
+        """With the weights as they are now; the last loss was that of the ones before."""
+        with torch.no_grad():
             bound = model.bound(batch)
-            check_finite(torch.stack([bound.reconstruction.mean(), bound.divergence.mean()]), model, step, run)
-        if processes.first:
-            seconds = time.monotonic() - clock
-            reached = {"step": step, "seconds": seconds, "window": window}
-            run.save_state({**reached, "model": model.state_dict(), **optimization.state_dict()})
-            with optimization.averaged():
-                save_model(reached)
+        costs = processes.average(torch.stack([bound.reconstruction.mean(), bound.divergence.mean()]))
+        check_finite(costs, model, step, run)
+        try:
+            check_numbers(model.state_dict())
+        except ValueError as error:
+            raise diverged(step, str(error), run) from None
 
+    def evaluate(step: int) -> None:
+        values: dict[str, float] = {}
+        for evaluator in evaluators:
+            values |= evaluator(model)
+        run.log(step, meter.seconds, values)
+        samples = run.path / "samples" / f"step_{step:07d}.gif"
+        media.save_video(model.generate(what, seed=0).cpu(), samples, scale=2)
+        model.train()
+
+    def save(step: int) -> None:
+        reached = {"step": step, "seconds": meter.seconds, "window": meter.window}
+        run.save_state({**reached, "model": model.state_dict(), **optimization.state_dict()})
+        with optimization.averaged():
+            save_model(reached)
+
+    if first and processes.first:
+        with optimization.averaged():
+            save_model(resumed)  # the save of this state may have been broken off before the model was written
     model.train()
-    if first < settings.max_steps:
+    if first < last:
         step_on = fastest(model, optimization, settings.divergence_weight, processes.device, batches.at(first))
-    bar = tqdm(total=settings.max_steps, initial=first, unit="step", disable=not (progress and processes.first),
-               smoothing=0.05, dynamic_ncols=True)  # fmt: skip
+    bar = tqdm(total=last, initial=first, unit="step", disable=not progress, smoothing=0.05, dynamic_ncols=True)
     with bar, interruptible() as interrupted:
-        for step, batch in batches.ahead(first, settings.max_steps):
+        for step, batch in batches.ahead(first, last):
             optimization.begin(step)
-            window.append(processes.average(step_on(batch)))
-            done, last = step + 1, step + 1 == settings.max_steps
+            meter.add(processes.average(step_on(batch)))
+            done, stop = step + 1, processes.any(interrupted.is_set())
             bar.update()
-            if done % LOG_EVERY == 0 or last or processes.device.type == "cpu":
-                check_finite(window[-1], model, done, run)
-            if done % LOG_EVERY == 0 or last:
-                reconstruction, divergence, norm = torch.stack(window).mean(dim=0).tolist()
-                speed = settings.batch_size * (done - logged_step) / (time.monotonic() - logged)
-                bar.set_postfix_str(f"L_X {reconstruction:.1f}, L_Z {divergence:.1f}, {speed:.0f} clips/s", False)
+            to_log = done % LOG_EVERY == 0 or done == last
+            to_evaluate = done % settings.every == 0 or done == last
+            if to_log or processes.device.type == "cpu":
+                check_finite(meter.window[-1], model, done, run)
+            if to_log:
+                line = meter.line(done)
+                bar.set_postfix_str(
+                    "L_X {L_X:.1f}, L_Z {L_Z:.1f}, {clips_per_second:.0f} clips/s".format(**line), False
+                )
                 if processes.first:
-                    run.log(done, time.monotonic() - clock, {
-                        "L_X": reconstruction, "L_Z": divergence, "gradient_norm": norm,
-                        "learning_rate": optimization.rate(step), "clips_per_second": speed,
-                    })  # fmt: skip
-                window.clear()
-                logged, logged_step = time.monotonic(), done
-            if done - first == 10 and progress and processes.first:
-                left = (settings.max_steps - done) * (time.monotonic() - logged) / 10
-                tqdm.write(f"about {duration(left)} to go", file=sys.stderr)
-            if (done % settings.every == 0 or last) and processes.first:
-                with optimization.averaged():
-                    for evaluator in evaluators:
-                        run.log(done, time.monotonic() - clock, evaluator(model))
-                    media.save_video(
-                        model.generate(what, seed=0).cpu(), run.path / "samples" / f"step_{done:07d}.gif", scale=2
-                    )
-                model.train()
-            if done % settings.every == 0 or last or interrupted.is_set():
-                save(done, batch)
-            if interrupted.is_set() and not last:
+                    run.log(done, meter.seconds, {**line, "learning_rate": optimization.rate(step)})
+            if done - first == 10 and progress:
+                tqdm.write(f"about {duration((last - done) * meter.seconds_a_step(done))} to go", file=sys.stderr)
+            if to_evaluate or stop:
+                check(done, batch)
+                if to_evaluate and processes.first:
+                    with optimization.averaged():
+                        evaluate(done)
+                if processes.first:
+                    save(done)
+            if stop and done < last:
                 raise KeyboardInterrupt(f"stopped at step {done}; syncdraw train --resume --out {run} goes on")
-    if first >= settings.max_steps:
-        save(first, batches.at(first))  # repairs a last save that was broken off
     processes.wait()
+
+
+class Meter:
+    """The clock of a run, and what its next line of metrics averages.
+
+    Args:
+        resumed: `step` and `seconds` so far, and the `window` that was saved: a line does not depend on where a run was
+            broken off.
+        batch_size: clips a step.
+    """
+
+    def __init__(self, resumed: dict[str, Any], batch_size: int, device: torch.device) -> None:
+        self.window: list[Tensor] = [values.to(device) for values in resumed.get("window", [])]
+        self.batch_size = batch_size
+        self.begun = time.monotonic()
+        self.before = float(resumed["seconds"])
+        self.first = self.logged_step = int(resumed["step"])
+        self.logged = self.begun
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began, without the time between a break and going on."""
+        return self.before + time.monotonic() - self.begun
+
+    def seconds_a_step(self, done: int) -> float:
+        """On average, since this process began."""
+        return (time.monotonic() - self.begun) / (done - self.first)
+
+    def add(self, measured: Tensor) -> None:
+        """L_X, L_Z and the norm of the gradient of one step."""
+        self.window.append(measured)
+
+    def line(self, done: int) -> dict[str, float]:
+        """The means since the last line."""
+        reconstruction, divergence, norm = torch.stack(self.window).mean(dim=0).tolist()
+        now = time.monotonic()
+        speed = self.batch_size * (done - self.logged_step) / (now - self.logged)
+        self.window.clear()
+        self.logged, self.logged_step = now, done
+        return {"L_X": reconstruction, "L_Z": divergence, "gradient_norm": norm, "clips_per_second": speed}
 
 
 def check_finite(measured: Tensor, model: VideoModel, step: int, run: RunFolder) -> None:
@@ -138,10 +187,15 @@ def check_finite(measured: Tensor, model: VideoModel, step: int, run: RunFolder)
     values = measured.tolist()
     guess = math.prod(model.shape) * math.log(2)  # the cost of knowing nothing at all
     if not all(map(math.isfinite, values)) or values[0] + values[1] > 100 * guess:
-        raise UserError(
-            f"training diverged before step {step}: L_X is {values[0]:.4g}, L_Z {values[1]:.4g}; what {run} holds is "
-            "from before: resume it with a lower train.optimizer.learning_rate"
-        )
+        raise diverged(step, f"L_X is {values[0]:.4g}, L_Z {values[1]:.4g}", run)
+
+
+def diverged(step: int, how: str, run: RunFolder) -> UserError:
+    """What is said of it."""
+    return UserError(
+        f"training diverged before step {step}: {how}; what {run} holds is from before: resume it with a lower "
+        "train.optimizer.learning_rate"
+    )
 
 
 def duration(seconds: float) -> str:
@@ -165,8 +219,9 @@ def interruptible() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         event.set()
 
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {getattr(signal, name): signal.signal(getattr(signal, name), handle) for name in names}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # What is ignored stays so: nohup sees to it that a run outlives its terminal.
+    before = {n: signal.signal(n, handle) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield event
     finally:

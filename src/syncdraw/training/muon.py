@@ -20,8 +20,8 @@ MATRICES = (
     "generator.content.weight",
     "generator.prior.layers.0.weight",
 )
-"""What Muon trains. Not inference.lstm.weight_ih: six times the size of the others, it made a step take half as long again,
-for 5 % of the loss."""
+"""What Muon trains. Not inference.lstm.weight_ih: six times the size of the others, it made a step take half as long
+again, for 5 % of the loss."""
 
 
 class Muon(Optimizer):
@@ -34,7 +34,7 @@ class Muon(Optimizer):
         momentum: decay of the gradient's moving average.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float | Tensor, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -63,4 +63,3 @@ def orthogonalized(matrix: Tensor) -> Tensor:
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return x.T if wide is not matrix else x
-

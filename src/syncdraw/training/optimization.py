@@ -24,6 +24,9 @@ BETAS = (0.5, 0.999)
 GRADIENT_NORM = 10.0
 """"Gradient threshold 10" (v2 section 4.2), read as the global norm."""
 
+MOMENTS: dict[type[Optimizer], set[str]] = {Adam: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"average"}}
+"""What an optimiser remembers of each parameter."""
+
 
 class Optimization:
     """Moves a model's weights.
@@ -48,9 +51,7 @@ class Optimization:
         others = [p for name, p in named if matrix_rate is None or name not in MATRICES]
         # A rate that a graph is to see must be a tensor on the device.
         start = [torch.zeros((), device=device) if self._graph else 0.0 for _ in range(2)]
-        self.optimizers: list[Optimizer] = [
-            Adam(others, lr=start[0], betas=BETAS, fused=True, capturable=self._graph)
-        ]
+        self.optimizers: list[Optimizer] = [Adam(others, lr=start[0], betas=BETAS, fused=True, capturable=self._graph)]
         self.shares = [1.0]
         if matrix_rate is not None and matrices:
             self.optimizers.append(Muon(matrices, lr=start[1]))
@@ -110,7 +111,9 @@ class Optimization:
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs, beside the model's weights."""
-        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "average": self.average}
+        # Without averaging, weights stand in for their average: it may be switched on when the run is resumed.
+        average = self.average if self.settings.ema else [parameter.detach() for parameter in self.parameters]
+        return {"optimizers": [optimizer.state_dict()["state"] for optimizer in self.optimizers], "average": average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another run stopped.
@@ -121,23 +124,49 @@ class Optimization:
         if len(state["optimizers"]) != len(self.optimizers):
             began = "with" if len(state["optimizers"]) == 2 else "without"
             raise ValueError(f"the run began {began} train.optimizer.matrix_learning_rate")
-        for optimizer, theirs in zip(self.optimizers, state["optimizers"], strict=True):
-            for kept, values in theirs["state"].items():
-                parameter = [p for group in optimizer.param_groups for p in group["params"]][kept]
-                for value in values.values():
-                    if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
-                        raise ValueError("an optimiser's state has another shape than its weights")
-            rates = [group["lr"] for group in optimizer.param_groups]
-            optimizer.load_state_dict(theirs)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate  # the tensor that a graph sees
+        if len(state["average"]) != len(self.average):
+            raise ValueError("it has other weights")
         for mine, theirs in zip(self.average, state["average"], strict=True):
             if mine.shape != theirs.shape:
                 raise ValueError("the averaged weights have another shape than the weights")
             mine.copy_(theirs)
+        for optimizer, theirs in zip(self.optimizers, state["optimizers"], strict=True):
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            for number, moments in theirs.items():
+                _check_moments(moments, parameters[number], MOMENTS[type(optimizer)])
+            rates = [group["lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict({"state": theirs, "param_groups": optimizer.state_dict()["param_groups"]})
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate  # the tensor that a graph sees
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """What happens inside leaves no trace in weights, averages and optimisers. What is made anew begins at zero."""
+        before = {id(tensor): tensor.detach().clone() for tensor in self.tensors()}
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor in self.tensors():
+                    if id(tensor) in before:
+                        tensor.copy_(before[id(tensor)])
+                    else:
+                        tensor.zero_()
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
 
     def tensors(self) -> list[Tensor]:
         """All that an update changes: weights, their average, and the optimisers' states."""
         states = [value for optimizer in self.optimizers for state in optimizer.state.values()
                   for value in state.values() if isinstance(value, Tensor)]  # fmt: skip
-        return [*(parameter.detach() for parameter in self.parameters), *self.average, *states]
+        return [*self.parameters, *self.average, *states]
+
+
+def _check_moments(moments: dict[str, Tensor], parameter: Tensor, names: set[str]) -> None:
+    """Raise ValueError unless an optimiser can go on with these: with others, its kernels read past their ends."""
+    if moments.keys() != names:
+        raise ValueError("an optimiser's state is that of another optimiser")
+    for name, value in moments.items():
+        shape = () if name == "step" else parameter.shape
+        if value.shape != shape or value.dtype != torch.float32 or value.layout != torch.strided:
+            raise ValueError("an optimiser's state has another shape than its weights")

@@ -1,6 +1,6 @@
-"""Several processes that train one model: `torchrun --nproc_per_node 4 -m syncdraw train ...`, or accelerate launch.
+"""Several processes that train one model: `torchrun --nproc_per_node 4 -m syncdraw train ...`.
 
-Both say in the environment who is who. Batches and noise are defined by the global step and clip, so that any number
+It says in the environment who is who. Batches and noise are defined by the global step and clip, so that any number
 of processes sees the same batches.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from syncdraw.errors import UserError
@@ -73,6 +73,26 @@ class Processes:
         if self.count > 1:
             self._average([values])
         return values
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The rows of all processes, of which each has equally many, in the order of the batch."""
+        if self.count == 1:
+            return values
+        parts = [torch.empty_like(values) for _ in range(self.count)]
+        distributed.all_gather(parts, values.contiguous())
+        return torch.cat(parts)
+
+    def any(self, true: bool) -> bool:
+        """Whether it is true of any process; all of them learn the same."""
+        if self.count == 1:
+            return true
+        return bool(self.average(torch.tensor(float(true), device=self.device)) > 0)
+
+    def share_weights(self, model: nn.Module) -> None:
+        """All processes get the first one's weights and buffers."""
+        if self.count > 1:
+            for tensor in model.state_dict().values():
+                distributed.broadcast(tensor, 0)
 
     def _average(self, tensors: Sequence[Tensor]) -> None:
         flat = _flatten_dense_tensors(tensors)

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from syncdraw import pretrained
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
-from syncdraw.reading import read_settings
+from syncdraw.reading import merged, read_settings, read_yaml
+from syncdraw.training.processes import Processes
 from syncdraw.training.run import train
-from syncdraw.training.run_folder import RunFolder, write_yaml
+from syncdraw.training.run_folder import RECIPE_FILE, STAGES, RunFolder, write_yaml
 from syncdraw.training.settings import RunConfig, as_dict
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-RECIPE_FILE, STAGES = "recipe.yaml", "stages"
-SECTIONS = tuple(field.name for field in dataclasses.fields(RunConfig))
 
 
 @dataclass(frozen=True)
@@ -84,25 +83,19 @@ def read_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         UserError: there is no such recipe, or a setting that is unknown or out of range; it says which.
     """
     path = find_recipe(name)
-    values = _extended(_read(path), path)
+    values = _extended(read_yaml(path), path)
     stages = values.pop("stages", None) or [{}]
     if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
-        raise UserError(f"{path}: stages is {stages!r}; it must be a list of sections of settings")
+        raise UserError(f"{path}: stages is {str(stages)[:60]}; it must be a list of sections of settings")
+    label = values.pop("recipe", path.stem if path.parent == RECIPES else name.removesuffix(path.suffix))
     made = []
     for number, stage in enumerate(stages, start=1):
-        label = str(stage.pop("name", number))
-        config = read_settings(RunConfig, merged(merged(values, stage), changes or {}), str(path))
-        made.append(Stage(label, config))
-    return Recipe(path.stem if path.parent == RECIPES else name.removesuffix(path.suffix), tuple(made))
-
-
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two nested mappings as one; where both have a value, the one above counts."""
-    result = dict(below)
-    for name, value in above.items():
-        old = result.get(name)
-        result[name] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result
+        title = str(stage.pop("name", number))
+        if not re.fullmatch(r"\w[\w -]{,40}", title):
+            raise UserError(f"{path}: the name of stage {number} is {title[:60]!r}; it must be a word or two")
+        source = f"{path}, stage {title}" if len(stages) > 1 else str(path)
+        made.append(Stage(title, read_settings(RunConfig, merged(merged(values, stage), changes or {}), source)))
+    return Recipe(str(label), tuple(made))
 
 
 def _extended(values: dict[str, Any], path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -110,19 +103,9 @@ def _extended(values: dict[str, Any], path: Path, above: tuple[Path, ...] = ()) 
     if base is None:
         return values
     source = find_recipe(str(base))
-    if source in (*above, path):
+    if source.resolve() in (above := (*above, path.resolve())):
         raise UserError(f"{path}: extends goes in a circle by way of {base}")
-    return merged(_extended(_read(source), source, (*above, path)), values)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as YAML ({' '.join(str(error).split())[:200]})") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold the sections {', '.join(SECTIONS)}, and may hold extends and stages")
-    return values
+    return merged(_extended(read_yaml(source), source, above), values)
 
 
 def train_recipe(
@@ -137,30 +120,35 @@ def train_recipe(
     Returns:
         The run folder.
     """
-    out = Path(out)
     if len(recipe.stages) == 1:
         return train(recipe.stages[0].config, out, resume=resume, progress=progress, device=device)
-    written = out / RECIPE_FILE
-    if not resume and (written.exists() or RunFolder(out).holds_run):
-        raise UserError(f"{out} already holds a run; add --resume to continue it, or choose another folder")
-    if resume and not written.exists():
-        raise UserError(f"{out} holds no run of {len(recipe.stages)} stages to resume; start it without --resume")
-    stages = [{"name": stage.name, **as_dict(stage.config)} for stage in recipe.stages]
-    write_yaml(written, {"recipe": recipe.name, "stages": stages})
-    before: Path | None = None
-    history = []
-    for number, stage in enumerate(recipe.stages, start=1):
-        folder = out / STAGES / f"{number}-{stage.name}"
-        if not _finished(folder, stage.config):
-            if progress:
-                print(f"stage {number} of {len(recipe.stages)}: {stage.name}", flush=True)
-            begun = RunFolder(folder).holds_run
-            train(_after(stage.config, before), folder, resume=begun, progress=progress, device=device)
-        history.append({"stage": stage.name, **pretrained.load_card(folder)["trained"]})
-        before = folder
-    assert before is not None
-    _publish(before, out, recipe.name, history)
-    return out
+    run, processes = RunFolder(out), Processes.join(device)
+    written = run.path / RECIPE_FILE
+    with run.owned() if processes.first else nullcontext():
+        if not resume:
+            run.check(resume)
+        elif not written.exists():
+            raise UserError(f"{out} holds no run of {len(recipe.stages)} stages to resume; start it without --resume")
+        processes.wait()  # all have looked
+        if processes.first:
+            stages = [{"name": stage.name, **as_dict(stage.config)} for stage in recipe.stages]
+            write_yaml(written, {"recipe": recipe.name, "stages": stages})
+        before: Path | None = None
+        history = []
+        for number, stage in enumerate(recipe.stages, start=1):
+            folder = run.path / STAGES / f"{number}-{stage.name}"
+            if not _finished(folder, stage.config):
+                if progress and processes.first:
+                    print(f"stage {number} of {len(recipe.stages)}: {stage.name}", flush=True)
+                begun = RunFolder(folder).saved
+                train(_after(stage.config, before), folder, resume=begun, progress=progress, device=device)
+            history.append({"stage": stage.name, **_trained(folder)})
+            before = folder
+        assert before is not None
+        if processes.first:
+            _publish(before, run.path, recipe.name, history)
+        processes.wait()
+    return run.path
 
 
 def resumable(out: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -174,8 +162,7 @@ def resumable(out: str | Path, changes: Mapping[str, Any] | None = None) -> Reci
         return read_recipe(str(out / RECIPE_FILE), changes)
     run = RunFolder(out)
     run.check(resume=True)
-    path = str(out / "config.yaml")
-    return Recipe(path, (Stage("run", read_settings(RunConfig, merged(run.config(), changes or {}), path)),))
+    return Recipe(str(out), (Stage("run", run.config(changes)),))
 
 
 def _after(config: RunConfig, before: Path | None) -> RunConfig:
@@ -186,10 +173,22 @@ def _after(config: RunConfig, before: Path | None) -> RunConfig:
 
 
 def _finished(folder: Path, config: RunConfig) -> bool:
-    if not (folder / pretrained.CARD_FILE).is_file():
-        return False
+    return (folder / pretrained.CARD_FILE).is_file() and bool(_trained(folder)["steps"] >= config.train.max_steps)
+
+
+def _trained(folder: Path) -> dict[str, Any]:
+    """What a stage's card says of its training.
+
+    Raises:
+        UserError: it says something else.
+    """
     trained = pretrained.load_card(folder).get("trained", {})
-    return bool(trained.get("steps", 0) >= config.train.max_steps)
+    for name in ("steps", "clips_seen", "minutes"):
+        if type(trained.get(name)) not in (int, float):
+            raise UserError(
+                f"{folder / pretrained.CARD_FILE}: trained.{name} is {trained.get(name)}; it must be a number"
+            )
+    return trained
 
 
 def _publish(last: Path, out: Path, recipe: str, history: list[dict[str, Any]]) -> None:

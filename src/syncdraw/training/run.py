@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,22 @@ from syncdraw.build import build
 from syncdraw.config import SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import Dataset
+from syncdraw.datasets.from_torch import as_clips
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import bound
 from syncdraw.evaluation.scorer import Scorer
 from syncdraw.extensions.held_gradients import hold_gradients
 from syncdraw.model import SyncDraw
 from syncdraw.training.batches import Batches
-from syncdraw.training.loop import Evaluator, VideoModel, fit
+from syncdraw.training.loop import Evaluator, fit
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.processes import Processes
 from syncdraw.training.run_folder import RunFolder
 from syncdraw.training.settings import RunConfig, complete, dataset_of
 from syncdraw.training.warm_start import begin, starting_model
+
+OWN = "a data set of your own"
+"""What a run's config and its model's card say where the data set was handed to `train`."""
 
 VALIDATION_CLIPS = 200
 """Held-out clips measured at each validation; of MNIST's digits, as many samples are, too."""
@@ -37,6 +42,8 @@ def train(
     config: RunConfig,
     out: str | Path,
     *,
+    dataset: Any = None,
+    validation: Any = None,
     resume: bool = False,
     progress: bool = True,
     device: str | None = None,
@@ -49,6 +56,9 @@ def train(
         config: the run. With `resume` it must be the one that the run began with, but for settings under `train` other
             than `seed` and `batch_size`.
         out: the run folder.
+        dataset: of yours, in place of the one that the config names: a `datasets.clips.Dataset`, or a torch Dataset or
+            DataLoader, as `datasets.from_torch` takes it.
+        validation: held-out clips beside it.
         device: cpu, cuda or mps; the fastest that there is unless given.
         build_model: makes the model, with an attention, prior or conditioner of yours, say.
         evaluators: measure the model at each validation, beside the bound on held-out clips.
@@ -61,35 +71,42 @@ def train(
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the state is saved.
     """
     run, processes = RunFolder(out), Processes.join(device)
-    with run.owned() if processes.first else run.shared():
+    progress = progress and processes.first
+    if dataset is not None:
+        dataset, validation = as_clips(dataset), as_clips(dataset if validation is None else validation)
+        config = dataclasses.replace(config, data=OWN)
+    with run.owned() if processes.first else nullcontext(), within_memory():
         run.check(resume)
         if resume:
             run.check_same(config)
-        dataset, validation = dataset_of(config, "train"), _held_out(config)
+        dataset, validation = dataset or dataset_of(config, "train"), validation or _held_out(config)
         # A run that was broken off before it saved anything begins at its first step again.
         state = run.load_state() if resume and run.saved else None
-        config = complete(config, dataset, _known_words(config, run if state else None))
+        config = complete(config, dataset, _known_words(config, run if state else None, build_model))
         processes.share(config.train.batch_size)
         torch.manual_seed(config.train.seed)
         model = build_model(config.model).to(processes.device)
         if state is None:
-            begin(model, config, dataset, progress and processes.first)
+            begin(model, config, dataset, progress, build_model)
         if config.train.start.only_inference:
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(name.startswith("inference."))
         if config.train.optimizer.gradient_ratio is not None:
-            hold_gradients(model, config.train.optimizer.gradient_ratio)
+            hold_gradients(model, config.train.optimizer.gradient_ratio, processes.gather)
         optimization = Optimization(model, config.train.optimizer, config.train.max_steps, processes)
         if state is not None:
             _restore(state, model, optimization, run)
-        step = int(state["step"]) if state else 0
+        state = state or {"step": 0, "seconds": 0.0}
+        processes.share_weights(model)
+        processes.wait()  # all have read the folder by now, and the first may begin to write
         if processes.first:
             run.write_config(config)
-            run.begin_metrics(step)
-        length = _caption_length(model, dataset)
-        batches = Batches(model, dataset, config.train.batch_size, config.train.seed, processes, length)
-        if progress and processes.first:
-            print(_about(config, dataset, model, processes, step), file=sys.stderr)
+            run.begin_metrics(state["step"])
+        batches = Batches(
+            model, dataset, config.train.batch_size, config.train.seed, processes, _caption_length(model, dataset)
+        )
+        if progress:
+            print(_about(config, dataset, model, processes, state["step"]), file=sys.stderr)
         try:
             fit(
                 model,
@@ -97,7 +114,7 @@ def train(
                 optimization,
                 config.train,
                 run,
-                resumed=state or {"step": 0, "seconds": 0.0},
+                resumed=state,
                 evaluators=[*usual_evaluators(validation, config), *evaluators],
                 what=_what_to_draw(model, validation),
                 save_model=lambda reached: _save_model(model, run, config, reached),
@@ -108,11 +125,29 @@ def train(
     return run.path
 
 
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """What does not fit in memory is said in a sentence.
+
+    Raises:
+        UserError: in place of the several kinds of error that tell of it.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        raise UserError(
+            "training does not fit in memory: lower train.batch_size, model.draw_steps or model.hidden_size, or take "
+            "smaller or fewer frames"
+        ) from error
+
+
 def usual_evaluators(validation: Dataset, config: RunConfig) -> list[Evaluator]:
     """The bound on held-out clips and, of MNIST's digits, what the judge sees in samples."""
     seed = config.train.seed
 
-    def bounded(model: VideoModel) -> dict[str, float]:
+    def bounded(model: Any) -> dict[str, float]:
         result = bound(model, validation, protocol=config.model.protocol, clips=VALIDATION_CLIPS, seed=seed)
         return {
             "validation_L_X": result.reconstruction,
@@ -122,7 +157,7 @@ def usual_evaluators(validation: Dataset, config: RunConfig) -> list[Evaluator]:
 
     scorer: list[Scorer] = []
 
-    def judged(model: VideoModel) -> dict[str, float]:
+    def judged(model: Any) -> dict[str, float]:
         assert isinstance(validation, BouncingMNIST)
         if not scorer:
             clips = validation.take(np.arange(min(VALIDATION_CLIPS, len(validation)), dtype=np.int64))
@@ -143,16 +178,19 @@ def _held_out(config: RunConfig) -> Dataset:
         return dataset
 
 
-def _known_words(config: RunConfig, resumed: RunFolder | None) -> tuple[str, ...]:
+def _known_words(
+    config: RunConfig, resumed: RunFolder | None, build_model: Callable[[SyncDrawConfig], SyncDraw]
+) -> tuple[str, ...]:
     if resumed is not None:
-        return tuple(resumed.config()["model"]["captions"]["vocabulary"])
+        return resumed.config().model.captions.vocabulary
     if config.train.start.model is not None and config.model.captioned:
-        return starting_model(config.train.start.model).config.captions.vocabulary
+        return starting_model(config.train.start.model, build_model).config.captions.vocabulary
     return ()
 
 
 def _restore(state: dict[str, Any], model: SyncDraw, optimization: Optimization, run: RunFolder) -> None:
     try:
+        pretrained.check_numbers(state["model"])
         model.load_state_dict(state["model"])
         optimization.load_state_dict(state)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:

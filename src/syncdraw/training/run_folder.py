@@ -20,20 +20,29 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from syncdraw.errors import UserError
-from syncdraw.files import atomic_path
+from syncdraw.files import atomic_path, remove_tree
+from syncdraw.pretrained import CARD_FILE, WEIGHTS_FILE
+from syncdraw.reading import merged, read_regular, read_settings, read_yaml
 from syncdraw.training.settings import RunConfig, as_dict
 
 CONFIG_FILE, METRICS_FILE, STATE_FILE, LOCK_FILE = "config.yaml", "metrics.jsonl", "state/training.bin", ".lock"
+RECIPE_FILE, STAGES = "recipe.yaml", "stages"
 _OLD_STATE = "state/training.pt"
+_STATE_BYTES, _METRICS_BYTES = 2**33, 2**30
+_WRITTEN = (CONFIG_FILE, CARD_FILE, WEIGHTS_FILE, METRICS_FILE, RECIPE_FILE, "training.bin", r"step_\d+\.gif")
+_UNFINISHED = re.compile(rf"\.({'|'.join(_WRITTEN)})\.\w{{8}}")
+"""What `files.atomic_path` leaves behind where a process is killed while it writes."""
 
 
 class RunFolder:
@@ -58,17 +67,20 @@ class RunFolder:
     @property
     def saved(self) -> bool:
         """Whether there is a state to resume from."""
-        return (self.path / STATE_FILE).is_file()
+        return (self.path / STATE_FILE).exists()
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Nobody else may train in the folder meanwhile.
+        """Nobody else may train in the folder meanwhile. What a process that was killed left half written is removed.
 
         Raises:
-            UserError: somebody does, or the folder cannot be written.
+            UserError: somebody does, the folder cannot be written, or leads elsewhere by a link.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file; --out must name a folder")
+        for name in (LOCK_FILE, METRICS_FILE, "state", "samples", "tensorboard", STAGES):
+            if (self.path / name).is_symlink():
+                raise UserError(f"{self.path / name} is a link; a run writes into its own folder alone: remove it")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / LOCK_FILE).open("a+")
@@ -76,21 +88,23 @@ class RunFolder:
             raise UserError(f"cannot write into {self.path}: {error.strerror or error}") from error
         with lock:
             _lock(lock, self.path)
+            for folder in (self.path, self.path / "state", self.path / "samples"):
+                for entry in folder.iterdir() if folder.is_dir() else ():
+                    if _UNFINISHED.fullmatch(entry.name):
+                        remove_tree(entry, inside=folder)
             yield
 
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """For the processes beside the one that owns the folder."""
-        yield
-
     def check(self, resume: bool) -> None:
-        """Raise UserError where a run would be overwritten, or there is none to go on with."""
+        """Raise UserError where a run would be overwritten, or there is none to go on with.
+
+        A run that was broken off before it saved anything is in nobody's way.
+        """
         if not resume:
-            for name in (CONFIG_FILE, STATE_FILE, "model.safetensors"):
-                if (self.path / name).exists():
+            for name in (STATE_FILE, _OLD_STATE, WEIGHTS_FILE, f"{STAGES}/*/{STATE_FILE}"):
+                for found in self.path.glob(name):
                     raise UserError(
-                        f"{self.path} already holds a run ({name}); add --resume to continue it, or choose another "
-                        "folder"
+                        f"{self.path} already holds a run ({found.relative_to(self.path)}); add --resume to continue "
+                        "it, or choose another folder"
                     )
         elif not self.holds_run:
             raise UserError(f"{self.path} holds no run to resume; start it without --resume")
@@ -99,7 +113,7 @@ class RunFolder:
                 f"{self.path} was trained by an older version, whose state cannot be resumed; begin a new run from its "
                 f"model with --train.start.model {self.path}"
             )
-        elif (self.path / "model.safetensors").exists() and not self.saved:
+        elif (self.path / WEIGHTS_FILE).exists() and not self.saved:
             raise UserError(f"{self.path / STATE_FILE} is missing, without which the run cannot be resumed")
 
     def check_same(self, config: RunConfig) -> None:
@@ -107,31 +121,25 @@ class RunFolder:
 
         What the data decide and is not filled in yet is passed over.
         """
-        before = _flat(self.config())
+        before = _flat(as_dict(self.config()))
         for name, value in _flat(as_dict(config)).items():
             free = name.startswith("train.") and name not in ("train.seed", "train.batch_size")
             unknown = name in ("model.captions.vocabulary", "model.captions.encoder_version") and not value
             filled = name in ("model.frames", "model.channels", "model.height", "model.width")
-            if not (free or unknown or filled) and name in before and value != before[name]:
+            if not (free or unknown or filled) and value != before[name]:
                 raise UserError(
                     f"{name} is {_short(value)}, but the run in {self.path} began with {_short(before[name])}; "
                     "a resumed run keeps its model, data, seed and batch size"
                 )
 
-    def config(self) -> dict[str, Any]:
-        """What config.yaml holds.
+    def config(self, changes: Mapping[str, Any] | None = None) -> RunConfig:
+        """What config.yaml holds, with some settings changed.
 
         Raises:
             UserError: it cannot be read.
         """
         path = self.path / CONFIG_FILE
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-            raise UserError(f"{path} cannot be read as a run's settings ({_line(error)})") from error
-        if not isinstance(values, dict):
-            raise UserError(f"{path} holds no settings; it must hold the sections model, data, bouncing and train")
-        return values
+        return read_settings(RunConfig, merged(read_yaml(path), changes or {}), str(path))
 
     def write_config(self, config: RunConfig) -> None:
         """config.yaml; on resuming, too: it says what the run goes on with."""
@@ -153,24 +161,30 @@ class RunFolder:
             UserError: it is damaged.
         """
         path = self.path / STATE_FILE
+        written = read_regular(path, _STATE_BYTES)
         try:
-            written = path.read_bytes()
             if hashlib.sha256(written[32:]).digest() != written[:32]:
                 raise ValueError("its checksum does not fit")
-            state = torch.load(io.BytesIO(written[32:]), map_location="cpu", weights_only=True)
+            content = io.BytesIO(written[32:])
+            with zipfile.ZipFile(content) as archive:  # torch packs nothing; what is packed may be a bomb
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise ValueError("it is compressed")
+            content.seek(0)
+            state = torch.load(content, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
             raise UserError(f"{path} cannot be resumed from: it is damaged ({_line(error)})") from error
-        if not isinstance(state, dict) or not isinstance(state.get("step"), int):
-            raise UserError(f"{path} cannot be resumed from: it holds no step")
+        missing = _missing(state)
+        if missing:
+            raise UserError(f"{path} cannot be resumed from: it holds no {missing}")
         return state
 
     def begin_metrics(self, step: int) -> None:
         """Drop the metrics of steps that were not saved and will be done again."""
         path = self.path / METRICS_FILE
-        if path.is_file():
-            lines = [line for line in path.read_text(errors="replace").splitlines() if _step_of(line) <= step]
+        if path.exists():
+            lines = read_regular(path, _METRICS_BYTES).decode(errors="replace").splitlines()
             with atomic_path(path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in lines))
+                temporary.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step))
         self._board = _board(self.path, step)
 
     def log(self, step: int, seconds: float, values: dict[str, float]) -> None:
@@ -193,10 +207,13 @@ class RunFolder:
             UserError: there are none, or they are damaged.
         """
         path = self.path / METRICS_FILE
-        try:
-            return [dict(json.loads(line)) for line in path.read_text().splitlines()]
-        except (OSError, TypeError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({_line(error)}); curves need the folder of a run") from error
+        if not path.exists():
+            raise UserError(f"{path} is missing; curves need the folder of a run")
+        lines = read_regular(path, _METRICS_BYTES).decode(errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
+            if _step_of(line) == math.inf:
+                raise UserError(f"{path} cannot be read: line {number} is no line of metrics ({line[:60]!r})")
+        return [dict(json.loads(line)) for line in lines]
 
     def close(self) -> None:
         """Write what is left to be written."""
@@ -212,11 +229,15 @@ def write_yaml(path: Path, values: dict[str, Any]) -> None:
 
 
 class _QuotingDumper(yaml.SafeDumper):
-    """Quotes strings that look like anything else: YAML's versions do not agree on what `1e3` is."""
+    """Quotes strings that look like anything else: YAML's versions do not agree on what `1e3` is. Writes out what
+    occurs twice."""
 
     def represent_text(self, value: str) -> yaml.ScalarNode:
         style = None if re.fullmatch(r"[^\W\d]\w*", value) else "'"
         return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 _QuotingDumper.add_representer(str, _QuotingDumper.represent_text)
@@ -231,11 +252,30 @@ def _lock(lock: Any, folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.seek(0)
-        owner = lock.read().strip() or "another process"
+        owner = lock.read(100).strip() or "another process"
         raise UserError(f"{owner} is training in {folder}; wait for it, or choose another folder") from None
     lock.truncate(0)
     lock.write(f"process {os.getpid()}")
     lock.flush()
+
+
+def _missing(state: Any) -> str:
+    """What a state ought to hold and does not; nothing where it is complete."""
+    if not isinstance(state, dict):
+        return "state"
+    kinds = {"step": int, "seconds": float, "window": list, "model": dict, "optimizers": list, "average": list}
+    for name, kind in kinds.items():
+        if not isinstance(state.get(name), kind) or isinstance(state[name], bool):
+            return name
+    if not 0 <= state["step"] < 2**40:
+        return "step"
+    if not 0 <= state["seconds"] < math.inf:
+        return "seconds"
+    if not all(
+        isinstance(part, Tensor) and part.shape == (3,) and part.is_floating_point() for part in state["window"]
+    ):
+        return "window"
+    return ""
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -256,10 +296,15 @@ def _line(error: BaseException) -> str:
 
 
 def _step_of(line: str) -> float:
+    """The step of a line of metrics; infinity for what is none, such as half a line from a break."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf  # half a line, from a break
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return math.inf
+    if not isinstance(values, dict) or not all(type(value) in (int, float) for value in values.values()):
+        return math.inf
+    step = values.get("step")
+    return step if isinstance(step, int) and step < 2**40 else math.inf
 
 
 def _board(folder: Path, step: int) -> Any:

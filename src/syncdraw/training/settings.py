@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from syncdraw.config import STRICT, SyncDrawConfig, at_least
+from syncdraw.config import MOST_NUMBERS, STRICT, SyncDrawConfig, at_least
 from syncdraw.datasets import open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.datasets.clips import Dataset
@@ -104,6 +105,11 @@ class TrainConfig:
         at_least(0, "train.", self, "seed")
         if self.seed >= 2**32:
             raise UserError(f"train.seed is {self.seed}; it must be below 2**32")
+        if self.max_steps > 2**40 or self.batch_size > 2**20:
+            raise UserError(
+                f"train.max_steps is {self.max_steps} and train.batch_size {self.batch_size}; no more than {2**40:,} "
+                f"and {2**20:,} are possible"
+            )
         if not 0 <= self.divergence_weight < float("inf"):
             raise UserError(f"train.divergence_weight is {self.divergence_weight}; it must be 0 or more")
 
@@ -126,8 +132,17 @@ class RunConfig:
     bouncing: BouncingMNISTConfig = field(default_factory=BouncingMNISTConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
+    def __post_init__(self) -> None:
+        if math.prod(self.bouncing.shape) > MOST_NUMBERS or self.bouncing.digits > 1000:
+            raise UserError(
+                f"bouncing.shape is {list(self.bouncing.shape)} and bouncing.digits {self.bouncing.digits}; a clip has "
+                f"no more than {MOST_NUMBERS:,} numbers, and 1,000 digits"
+            )
+
 
 Split = Literal["train", "validation", "test"]
+MOST_IN_A_BATCH = 2**33
+"""Bytes of pixels: 8 GiB. Beyond that a machine is out of memory before it can say so."""
 
 
 def dataset_of(config: RunConfig, split: Split) -> Dataset:
@@ -145,6 +160,12 @@ def complete(config: RunConfig, dataset: Dataset, known: tuple[str, ...] = ()) -
     A vocabulary that is `known` already is kept where it has every word, and with it what was learned of the words.
     """
     frames, channels, height, width = dataset.shape
+    numbers = config.train.batch_size * math.prod(dataset.shape)
+    if numbers > MOST_IN_A_BATCH:
+        raise UserError(
+            f"train.batch_size is {config.train.batch_size}, and a clip has {math.prod(dataset.shape):,} numbers: no "
+            f"more than {MOST_IN_A_BATCH:,} may be in a batch"
+        )
     captions = config.model.captions
     if captions.pretrained:
         captions = dataclasses.replace(captions, encoder_version=load_encoder(captions.route).version)

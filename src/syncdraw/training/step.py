@@ -73,24 +73,16 @@ class Captured:
         return self.measured.clone()
 
     def capture(self, batch: Any) -> None:
-        """Record the step; weights, averages and optimisers stay as they are."""
+        """Record the step; weights, averages and optimisers stay as they are, also where it cannot be recorded."""
         batch = mapped(batch, lambda tensor: tensor.to(self.device))
         self.buffers = tensors_in(batch)
-        before = [tensor.clone() for tensor in self.optimization.tensors()]
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            for _ in range(self.warm_up_steps):
-                self.step(batch)
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        # The warm-up has trained; what it changed is put back, and what it made anew begins at zero.
-        after = self.optimization.tensors()
-        for tensor, value in zip(after, before, strict=False):
-            tensor.copy_(value)
-        for tensor in after[len(before):]:
-            tensor.zero_()
-        for optimizer in self.optimization.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        with self.optimization.unchanged():
+            stream = torch.cuda.Stream(self.device)
+            stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(stream):
+                for _ in range(self.warm_up_steps):
+                    self.step(batch)
+            torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self.measured = self.step(batch)

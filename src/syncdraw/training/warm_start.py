@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,8 +20,14 @@ from syncdraw.model import SyncDraw
 from syncdraw.training.settings import RunConfig
 
 
-def begin(model: SyncDraw, config: RunConfig, dataset: Dataset, progress: bool) -> None:
+def begin(
+    model: SyncDraw, config: RunConfig, dataset: Dataset, progress: bool,
+    build_model: Callable[[SyncDrawConfig], SyncDraw] = build,
+) -> None:  # fmt: skip
     """Fill a fresh model with what is known before its first step.
+
+    Args:
+        build_model: makes the model that it begins from, too.
 
     Raises:
         UserError: the model that it is to begin from is not there, or differs in a size that decides what the numbers
@@ -38,7 +45,7 @@ def begin(model: SyncDraw, config: RunConfig, dataset: Dataset, progress: bool) 
             raise UserError("train.start.only_inference needs a trained model: name it with train.start.model")
         model.set_first_canvas(mean_frame(model, dataset))
         return
-    source = starting_model(start.model).to(model.device)
+    source = starting_model(start.model, build_model).to(model.device)
     copy_weights(source, model, start.model)
     kept = categories and _same_captions(source.config, model.config)
     if categories and not kept and from_step is None:
@@ -58,10 +65,10 @@ def begin(model: SyncDraw, config: RunConfig, dataset: Dataset, progress: bool) 
     print(f"{categories} categories; {right:.1%} of clips not shown are recognised", file=sys.stderr)
 
 
-def starting_model(name: str) -> SyncDraw:
+def starting_model(name: str, build_model: Callable[[SyncDrawConfig], SyncDraw] = build) -> SyncDraw:
     """The model that a run begins from."""
     try:
-        return pretrained.load(name)
+        return pretrained.load(name, build_model=build_model)
     except UserError as error:
         raise UserError(f"train.start.model: {error}") from error
 
