@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from syncdraw import media, pretrained
+from syncdraw import pretrained
 from syncdraw.config import SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.prepared import PreparedClips, read_about
-from syncdraw.datasets.video_folder import find_clips
+from syncdraw.datasets.video_folder import list_folder
 from syncdraw.errors import UserError
 from syncdraw.evaluation.reports import data_of
 from syncdraw.evaluation.samples import sample_batches
 from syncdraw.reading import read_settings
+from syncdraw.video import read_video
 
 ONE_DIGIT, TWO_DIGITS, KTH = PAPER_COLUMNS = ("One Digit MNIST", "Two Digit MNIST", "KTH Dataset")
 """The data sets that v2's Tables 2 and 3 have a column for."""
@@ -110,7 +111,7 @@ def find_source(text: str) -> Origin:
 
 
 def _of_folder(name: str, folder: Path, real: bool) -> Origin:
-    paths = find_clips(folder)
+    paths = [source.path for source in list_folder(folder).sources]
 
     def open_clips(seed: int) -> RealClips:
         return RealClips(str(folder), len(paths), lambda number: _read(paths[number]), seed)
@@ -122,15 +123,14 @@ def _of_folder(name: str, folder: Path, real: bool) -> Origin:
 
 
 def _read(path: Path) -> Tensor:
-    pixels = 0
-    for _, frame in media.decode_frames(path):
-        pixels += frame.shape[0] * frame.shape[1]
-        if pixels > _MOST_PIXELS:
-            raise UserError(
-                f"{path} is too large to be rated in a page: its frames have more than {_MOST_PIXELS:,} pixels in all; "
-                "cut it, or make it smaller"
-            )
-    return media.read_video(path)[0]
+    clip = read_video(path)[0]
+    frames, _, height, width = clip.shape
+    if frames * height * width > _MOST_PIXELS:
+        raise UserError(
+            f"{path} is too large to be rated in a page: its frames have more than {_MOST_PIXELS:,} pixels in all; "
+            "cut it, or make it smaller"
+        )
+    return clip
 
 
 def _of_model(name: str, model: str, real: bool) -> Origin:
