@@ -10,34 +10,47 @@ import numpy as np
 import pytest
 import torch
 
-from syncdraw import SyncDraw, SyncDrawConfig, UserError, clustering, pretrained
+from syncdraw import SyncDraw, SyncDrawConfig, UserError, pretrained
+from syncdraw import build as building
 from syncdraw.captions import Caption
-from syncdraw.categories import CategoryVector, Recogniser
-from syncdraw.clustering import find_categories, recognise_layers
+from syncdraw.config import CaptionConfig, PriorConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
-from syncdraw.model import State
-from syncdraw.train import RunConfig, TrainConfig, start_from, train
+from syncdraw.extensions import clustering
+from syncdraw.extensions.categories import Categories, Recogniser
+from syncdraw.extensions.clustering import find_categories, recognise_layers
+from syncdraw.extensions.layers import LayerCanvas
+from syncdraw.extensions.mixture import MixturePrior
+from syncdraw.model import Canvas, Hidden, State, Surface
+from syncdraw.priors import NetworkPrior
+from syncdraw.training import RunConfig, StartConfig, TrainConfig, train
+from syncdraw.training.warm_start import begin
 
 SOURCE = SyncDrawConfig(
-    frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3, prior="network"
+    frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3, prior=PriorConfig("network")
 )
-CONFIG = replace(SOURCE, categories=4, caption_size=5)
-DATA = BouncingMNISTConfig(frames=3, height=32, width=32, clips=60)
+VECTORS = CaptionConfig(size=5)
+CONFIG = replace(SOURCE, prior=PriorConfig("network", categories=4), captions=VECTORS)
+TWO = PriorConfig("network", categories=2)
+DATA = BouncingMNISTConfig(shape=(3, 1, 32, 32), clips=60)
 
 
 def build(config: SyncDrawConfig = CONFIG, seed: int = 1) -> SyncDraw:
     torch.manual_seed(seed)
-    return SyncDraw(config)
+    return building.build(config)
+
+
+def categories_of(model: SyncDraw) -> Categories:
+    assert isinstance(model.conditioner, Categories)
+    return model.conditioner
 
 
 def with_shares(model: SyncDraw, *shares: float) -> SyncDraw:
-    assert isinstance(model.conditioner, CategoryVector)
-    model.conditioner.log_shares.copy_(torch.tensor(shares).log())
+    categories_of(model).log_shares.copy_(torch.tensor(shares).log())
     return model
 
 
 def test_categories_are_drawn_by_their_shares() -> None:
-    vectors = CategoryVector(4, 2)
+    vectors = Categories(1, 4, 2)
     vectors.log_shares.copy_(torch.tensor([0.1, 0.6, 0.05, 0.25]).log())
     drawn = vectors.draw(torch.randn(100_000, generator=torch.Generator().manual_seed(0)))
     found = drawn.bincount(minlength=4) / len(drawn)
@@ -49,10 +62,10 @@ def test_what_a_category_costs() -> None:
     """The bound is that of a model which is given the category, and -log P(category) beside it."""
     model = with_shares(build(), 0.1, 0.2, 0.3, 0.4)
     videos, noise = torch.rand(8, *CONFIG.shape), model.noise(8, seed=0)
-    category = model.recogniser(videos).argmax(dim=1)
+    category = categories_of(model).recogniser(videos).argmax(dim=1)
     cost = -torch.tensor([0.1, 0.2, 0.3, 0.4]).log()[category]
     drawing = model(videos, noise=noise)
-    alone = [step.prior.divergence_from(step.posterior, step.z) for step in drawing.steps]
+    alone = [step.prior.divergence_of(step.posterior, step.z) for step in drawing.steps]
     torch.testing.assert_close(drawing.divergence_by_step[:, 0], alone[0] + cost)
     torch.testing.assert_close(drawing.divergence, sum(alone) + cost)
     torch.testing.assert_close(drawing.negative_elbo, drawing.reconstruction + sum(alone) + cost)
@@ -69,19 +82,20 @@ def test_each_layer_has_a_category(monkeypatch: pytest.MonkeyPatch) -> None:
         brightness = seen.double().flatten(1).sum(dim=1)
         return torch.eye(4)[(7 * brightness).long() % 4]
 
-    monkeypatch.setattr(model.recogniser, "forward", recognise)
+    monkeypatch.setattr(categories_of(model).recogniser, "forward", recognise)
     drawing = model(videos, noise=noise, return_canvases=True)
     left = (videos - drawing.canvases[:, 1]).clamp(min=0)
-    found = [model.recogniser(seen).argmax(dim=1) for seen in (videos, left)]
+    found = [categories_of(model).recogniser(seen).argmax(dim=1) for seen in (videos, left)]
     assert not torch.equal(*found)
-    assert [isinstance(step.choice, float) for step in drawing.steps] == [False, True, False, True]
+    assert [step.cost is None for step in drawing.steps] == [False, True, False, True]
+    conditioner = categories_of(model)
     for step, categories in zip(drawing.steps[::2], found, strict=True):
-        torch.testing.assert_close(step.caption, model.conditioner.vectors(categories))
-        torch.testing.assert_close(step.choice, -model.conditioner.log_shares[categories])
+        torch.testing.assert_close(step.caption.decoder, conditioner.vectors(categories))
+        torch.testing.assert_close(step.cost, -conditioner.log_shares[categories])
     drawn = model(None, noise=noise).steps
     for t in (0, 1, 2, 3):
-        expected = model.conditioner.draw(noise[:, t // 2 * 2, -1])
-        torch.testing.assert_close(drawn[t].caption, model.conditioner.vectors(expected))
+        expected = conditioner.draw(noise.condition[:, t // 2 * 2, 0])
+        torch.testing.assert_close(drawn[t].caption.decoder, conditioner.vectors(expected))
 
 
 def test_the_category_is_told_to_all_that_draws_and_encodes() -> None:
@@ -90,11 +104,12 @@ def test_the_category_is_told_to_all_that_draws_and_encodes() -> None:
 
     def seen(vector: float) -> list[torch.Tensor]:
         with torch.no_grad():
-            model.conditioner.vectors.weight.fill_(vector)
+            categories_of(model).vectors.weight.fill_(vector)
             step = model(videos, noise=noise).steps[0]
-        return [step.posterior.loc, step.prior.components.loc, step.write_window.row_centre]
+        return [step.posterior.mean, step.prior.gaussian.mean, step.write_window.row_centre]
 
-    torch.nn.init.normal_(model.prior.layers[-1].weight)
+    assert isinstance(model.generator.prior, NetworkPrior)
+    torch.nn.init.normal_(model.generator.prior.layers[-1].weight)
     for before, after in zip(seen(0.0), seen(1.0), strict=True):
         assert not torch.equal(before, after)
 
@@ -117,121 +132,144 @@ def test_a_recogniser_sees_things_wherever_they_are() -> None:
     assert not torch.allclose(logits[0], recogniser(1 - videos)[0], rtol=1e-2)
 
 
+def changed_since(before: dict[str, torch.Tensor], model: SyncDraw) -> set[str]:
+    """The parts of the model that have changed, by the first two parts of their names."""
+    tensors = model.state_dict().items()
+    return {".".join(name.split(".")[:2]) for name, tensor in tensors if not torch.equal(tensor, before[name])}
+
+
 def test_categories_are_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the clusters are narrow digits and wide ones, clips that were not shown are recognised, too."""
     dataset = BouncingMNIST(replace(DATA, clips=600))
     narrow = torch.isin(torch.from_numpy(dataset.take(np.arange(600)).labels[:, 0]), torch.tensor([1, 4, 7, 9]))
     monkeypatch.setattr(clustering, "k_means", lambda *_: narrow.long())
-    monkeypatch.setattr(clustering, "FIT_STEPS", 200)
-    model = build(replace(CONFIG, categories=2))
+    monkeypatch.setattr(clustering, "FIT_STEPS", 100)
+    model = build(replace(CONFIG, prior=TWO))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert find_categories(model, build(SOURCE), dataset, from_step=1, progress=False) > 0.85  # a guess: 0.6
-    shares = model.conditioner.log_shares.exp()
+    shares = categories_of(model).log_shares.exp()
     torch.testing.assert_close(shares[1], narrow.float().mean(), atol=0.05, rtol=0)
     assert shares.sum().item() == pytest.approx(1)
-    changed = {n.partition(".")[0] for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
-    assert changed == {"recogniser", "conditioner"}
-    assert not any(parameter.requires_grad for parameter in model.recogniser.parameters())
+    changed = changed_since(before, model)
+    assert changed == {"conditioner.log_shares", "conditioner.recogniser"}
+    assert not any(parameter.requires_grad for parameter in categories_of(model).recogniser.parameters())
 
 
 def test_a_recogniser_learns_layers_from_what_the_model_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that draws one of two pictures a layer, and a recogniser that has seen neither."""
     monkeypatch.setattr(clustering, "LAYER_STEPS", 60)
-    model = build(replace(CONFIG, categories=2, layers=2, draw_steps=4))
+    model = build(replace(CONFIG, prior=TWO, layers=2, draw_steps=4))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
-    def draw(state: State, z: torch.Tensor, caption: Caption) -> tuple[State, None]:
+    def draw(z: torch.Tensor, state: State, caption: Caption) -> tuple[Surface, Hidden, None]:
         canvas = torch.full((len(z), *CONFIG.shape), -6.0)
-        at = 0 if state.below is None else 16  # the second layer draws on the right
-        first = (caption.decoder == model.conditioner.vectors.weight[0]).all(dim=1)
+        at = 16 if isinstance(state.canvas, LayerCanvas) else 0  # the second layer draws on the right
+        first = (caption.decoder == categories_of(model).vectors.weight[0]).all(dim=1)
         canvas[first, ..., 8:16, at + 4 : at + 12] = 6.0  # a square
         canvas[~first, ..., 4:28, at + 6 : at + 9] = 6.0  # a bar
-        return state._replace(canvas=canvas), None
+        drawn = Canvas(canvas) if isinstance(state.canvas, Canvas) else state.canvas._replace(own=canvas)
+        return drawn, state.decoder, None
 
-    monkeypatch.setattr(model, "draw", draw)
+    monkeypatch.setattr(model.generator, "forward", draw)
     assert recognise_layers(model, progress=False) > 0.95  # a guess: 0.625
-    changed = {n.partition(".")[0] for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
-    assert changed == {"recogniser"}
-    assert not any(parameter.requires_grad for parameter in model.recogniser.parameters())
+    assert changed_since(before, model) == {"conditioner.recogniser"}
+    assert not any(parameter.requires_grad for parameter in categories_of(model).recogniser.parameters())
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"categories": 1}, r"model\.categories is 1; it must be 0 for none, or 2 or more"),
-        ({"captions": "alignment"}, r"model\.captions is alignment; with model\.categories it must be none"),
-    ],
-)
-def test_settings_that_do_not_go_together(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        replace(CONFIG, **changes)
+def test_categories_and_captions_do_not_go_together() -> None:
+    with pytest.raises(
+        UserError, match=r"^model\.captions\.route is alignment; with model\.prior\.categories it must be none"
+    ):
+        replace(CONFIG, captions=CaptionConfig("alignment"))
+
+
+@pytest.fixture
+def few_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs measure four clips where they would measure 200."""
+    monkeypatch.setattr("syncdraw.training.run.VALIDATION_CLIPS", 4)
+
+
+def run(shape: SyncDrawConfig, data: BouncingMNISTConfig = DATA, steps: int = 1, **start: Any) -> RunConfig:
+    """Every step of it is validated, drawn and saved."""
+    settings = TrainConfig(max_steps=steps, batch_size=3, every=3, start=StartConfig(**start))
+    return RunConfig(model=shape, bouncing=data, train=settings)
+
+
+def begun(model: SyncDraw, start: Path, **options: Any) -> SyncDraw:
+    begin(model, run(model.config, model=str(start), **options), BouncingMNIST(DATA), progress=False)
+    return model
 
 
 def test_categories_come_from_a_trained_model(tmp_path: Path) -> None:
     """As its clusters, or with it; and they can be left behind."""
     pretrained.save(build(SOURCE), tmp_path / "source")
-    with pytest.raises(UserError, match=r"model\.categories is 4: they are clusters .* with train\.cluster_from"):
-        start_from(build(), str(tmp_path / "source"))
-    with pytest.raises(UserError, match=r"model\.categories is 4: .* name it with train\.start_from"):
-        train(RunConfig(model=CONFIG, bouncing=DATA), tmp_path / "run", progress=False)
+    with pytest.raises(
+        UserError, match=r"model\.prior\.categories is 4: they are clusters .* with train\.start\.cluster_from"
+    ):
+        begun(build(), tmp_path / "source")
+    with pytest.raises(
+        UserError, match=r"clusters are those of what a trained model encodes; name it with train\.start\."
+    ):
+        train(run(CONFIG), tmp_path / "run", progress=False)
     found = build(seed=2)
     pretrained.save(found, tmp_path / "found")
-    model = build(seed=3)
-    start_from(model, str(tmp_path / "found"), clusters=True)  # kept, also where there is a prior to cluster
+    model = begun(build(seed=3), tmp_path / "found")
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, found.state_dict()[name]), name
-    plain = build(SOURCE, seed=4)
-    start_from(plain, str(tmp_path / "found"))
-    assert torch.equal(plain.encoder.weight_hh, found.encoder.weight_hh)
+    plain = begun(build(SOURCE, seed=4), tmp_path / "found")
+    assert torch.equal(plain.inference.lstm.weight_hh, found.inference.lstm.weight_hh)
 
 
+@pytest.mark.usefixtures("few_clips")
 def test_a_prior_beside_categories_that_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run finds them once; the next keeps them, and clusters for its prior."""
     monkeypatch.setattr(clustering, "FIT_STEPS", 3)
-    found = build(replace(CONFIG, prior_components=1))
+    found = build()
     pretrained.save(found, tmp_path / "found")
-    settings = TrainConfig(
-        max_steps=1, batch_size=3, validation_clips=4, start_from=str(tmp_path / "found"), cluster_from=2
-    )
-    config = RunConfig(model=replace(CONFIG, prior_components=3), bouncing=DATA, train=settings)
+    prior = PriorConfig("network", components=3, categories=4)
+    config = run(replace(CONFIG, prior=prior), model=str(tmp_path / "found"), cluster_from=2)
     model = pretrained.load(train(config, tmp_path / "run", progress=False))
-    for name, tensor in model.recogniser.state_dict().items():
-        assert torch.equal(tensor, found.recogniser.state_dict()[name]), name
-    assert torch.equal(model.conditioner.log_shares, found.conditioner.log_shares)
-    torch.testing.assert_close(model.prior.choice.bias.exp().sum().item(), 1.0, atol=0.05, rtol=0)  # clusters' shares
+    for name, tensor in categories_of(model).recogniser.state_dict().items():
+        assert torch.equal(tensor, categories_of(found).recogniser.state_dict()[name]), name
+    assert torch.equal(categories_of(model).log_shares, categories_of(found).log_shares)
+    assert isinstance(model.generator.prior, MixturePrior)
+    shares = model.generator.prior.choice.bias.exp()  # the clusters'
+    torch.testing.assert_close(shares.sum().item(), 1.0, atol=0.05, rtol=0)
 
 
+@pytest.mark.usefixtures("few_clips")
 def test_layers_take_over_the_categories_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And learn to tell them apart; they are not found among several."""
     monkeypatch.setattr(clustering, "LAYER_STEPS", 10)
-    found = build()
+    found, two = build(), replace(DATA, digits=2)
     pretrained.save(found, tmp_path / "found")
-    settings = TrainConfig(max_steps=1, batch_size=3, validation_clips=4, start_from=str(tmp_path / "found"))
-    layers = RunConfig(model=replace(CONFIG, layers=2, draw_steps=4), bouncing=replace(DATA, digits=2), train=settings)
-    model = pretrained.load(train(layers, tmp_path / "run", progress=False))
-    assert torch.equal(model.conditioner.log_shares, found.conditioner.log_shares)
-    assert not torch.equal(model.recogniser.category[0].weight, found.recogniser.category[0].weight)
-    again = replace(layers, train=replace(settings, start_from=str(tmp_path / "run")))  # already knows them
+    layers = replace(CONFIG, layers=2, draw_steps=4)
+    model = pretrained.load(train(run(layers, two, model=str(tmp_path / "found")), tmp_path / "run", progress=False))
+
+    def weight(model: SyncDraw) -> torch.Tensor:
+        return categories_of(model).recogniser.category[0].weight
+
+    assert torch.equal(categories_of(model).log_shares, categories_of(found).log_shares)
+    assert not torch.equal(weight(model), weight(found))
+    again = run(layers, two, model=str(tmp_path / "run"))  # already knows them
     same = pretrained.load(train(again, tmp_path / "again", progress=False))
-    assert torch.equal(same.recogniser.category[0].weight, model.recogniser.category[0].weight)
+    assert torch.equal(weight(same), weight(model))
     pretrained.save(build(SOURCE), tmp_path / "source")
-    none = replace(layers, train=replace(settings, start_from=str(tmp_path / "source"), cluster_from=1))
+    none = run(layers, two, model=str(tmp_path / "source"), cluster_from=1)
     with pytest.raises(
         UserError, match=r"model\.layers is 2: a model of several layers has the categories of a model of one"
     ):
         train(none, tmp_path / "none", progress=False)
 
 
+@pytest.mark.usefixtures("few_clips")
 def test_a_run_with_categories_resumes_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustering, "FIT_STEPS", 3)
     pretrained.save(build(SOURCE), tmp_path / "source")
-    settings = TrainConfig(
-        max_steps=6, batch_size=3, validation_clips=4, validate_every=3, sample_every=6, save_every=3,
-        start_from=str(tmp_path / "source"), cluster_from=1,
-    )  # fmt: skip
-    config = RunConfig(model=CONFIG, bouncing=DATA, train=settings)
+    config = run(CONFIG, steps=6, model=str(tmp_path / "source"), cluster_from=1)
     whole = train(config, tmp_path / "whole", progress=False)
-    halves = train(replace(config, train=replace(settings, max_steps=3)), tmp_path / "halves", progress=False)
+    half = replace(config, train=replace(config.train, max_steps=3))
+    halves = train(half, tmp_path / "halves", progress=False)
     train(config, halves, resume=True, progress=False)
     one, other = pretrained.load(whole), pretrained.load(halves)
     for name, tensor in one.state_dict().items():

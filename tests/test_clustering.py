@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from syncdraw import SyncDraw, SyncDrawConfig, UserError, clustering
-from syncdraw.clustering import cluster_prior, k_means
+from syncdraw import SyncDraw, SyncDrawConfig, UserError
+from syncdraw import build as building
+from syncdraw.config import PriorConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
+from syncdraw.extensions import clustering
+from syncdraw.extensions.clustering import cluster_prior, k_means
+from syncdraw.extensions.mixture import MixturePrior
 
 CONFIG = SyncDrawConfig(
-    frames=2, height=32, width=32, draw_steps=4, layers=2, grid_size=3, hidden_size=8, latent_size=3, prior="network",
-    prior_components=4,
+    frames=2, height=32, width=32, draw_steps=4, layers=2, grid_size=3, hidden_size=8, latent_size=3,
+    prior=PriorConfig("network", components=4),
 )  # fmt: skip
-DATA = BouncingMNISTConfig(frames=2, height=32, width=32, clips=200)
+DATA = BouncingMNISTConfig(shape=(2, 1, 32, 32), clips=200)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -25,7 +29,12 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def build(config: SyncDrawConfig = CONFIG) -> SyncDraw:
     torch.manual_seed(1)
-    return SyncDraw(config)
+    return building.build(config)
+
+
+def prior_of(model: SyncDraw) -> MixturePrior:
+    assert isinstance(model.generator.prior, MixturePrior)
+    return model.generator.prior
 
 
 def test_k_means_finds_clusters_that_lie_apart() -> None:
@@ -59,7 +68,7 @@ def test_the_prior_is_fitted_to_clusters(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(clustering, "k_means", noted)
     model, dataset = build(), BouncingMNIST(DATA)
     with torch.no_grad():
-        model.posterior.bias[:3] = 2.0  # away from where the prior begins
+        model.inference.posterior.bias[:3] = 2.0  # away from where the prior begins
     videos = model.targets(torch.from_numpy(dataset.take(np.arange(100)).videos))
     noise = model.noise(100, seed=0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -68,12 +77,12 @@ def test_the_prior_is_fitted_to_clusters(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert model(videos, noise=noise).divergence.mean().item() < 0.3 * divergence
     for name, tensor in model.state_dict().items():
-        if name != "prior.choice.weight":  # h_dec^0 is zero
-            assert torch.equal(tensor, before[name]) != name.startswith("prior."), name
+        if name != "generator.prior.choice.weight":  # h_dec^0 is zero
+            assert torch.equal(tensor, before[name]) != name.startswith("generator.prior."), name
     ((points, members),) = found
     assert points.shape == (2 * 200, 3)  # a row for each layer; of its two steps the second, of three numbers
     shares = members.bincount(minlength=4) / len(members)
-    got = model.prior.log_weights(torch.zeros(1, 8), torch.zeros(1, 0)).exp()[0]
+    got = prior_of(model).start(torch.zeros(1, 8), torch.zeros(1, 0)).exp()[0]
     torch.testing.assert_close(got, shares, atol=0.03, rtol=0)
 
 
@@ -81,13 +90,14 @@ def test_beside_categories_the_earlier_steps_are_clustered(monkeypatch: pytest.M
     found = []
     monkeypatch.setattr(clustering, "FIT_STEPS", 3)
     monkeypatch.setattr(clustering, "k_means", lambda *given: found.append(given[0]) or k_means(*given))
-    model = build(replace(CONFIG, layers=1, draw_steps=5, categories=3))
+    model = build(replace(CONFIG, layers=1, draw_steps=5, prior=PriorConfig("network", 4, categories=3)))
     cluster_prior(model, BouncingMNIST(DATA), from_step=3, progress=False)
     assert [points.shape for points in found] == [(200, 2 * 3)]  # the first two steps, of three numbers each
     with pytest.raises(UserError, match=r"cluster_from is 1; for a mixture prior beside categories it must be 2"):
         cluster_prior(model, BouncingMNIST(DATA), from_step=1, progress=False)
-    with pytest.raises(UserError, match=r"has these categories already, and model\.prior_components is 1"):
-        cluster_prior(build(replace(model.config, prior_components=1)), BouncingMNIST(DATA), from_step=3)
+    single = build(replace(model.config, prior=PriorConfig("network", categories=3)))
+    with pytest.raises(UserError, match=r"has nothing to begin: set model\.prior\.components "):
+        cluster_prior(single, BouncingMNIST(DATA), from_step=3)
 
 
 def test_the_same_seed_gives_the_same_prior(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +107,7 @@ def test_the_same_seed_gives_the_same_prior(monkeypatch: pytest.MonkeyPatch) -> 
         cluster_prior(model, BouncingMNIST(DATA), from_step=1, seed=seed, progress=False)
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name])
-    assert not torch.equal(first.prior.choice.bias, other.prior.choice.bias)
+    assert not torch.equal(prior_of(first).choice.bias, prior_of(other).choice.bias)
 
 
 @pytest.mark.parametrize("step", [0, 3])
@@ -109,6 +119,6 @@ def test_a_step_that_a_layer_does_not_have(step: int) -> None:
 def test_a_prior_without_components() -> None:
     with pytest.raises(
         UserError,
-        match=r"cluster_from needs a mixture prior or categories: set model\.prior_components or ",
+        match=r"cluster_from has nothing to begin: set model\.prior\.components or, .*, model\.prior\.categories to 2 or",
     ):
-        cluster_prior(build(replace(CONFIG, prior_components=1)), BouncingMNIST(DATA), from_step=1, progress=False)
+        cluster_prior(build(replace(CONFIG, prior=PriorConfig("network"))), BouncingMNIST(DATA), from_step=1)

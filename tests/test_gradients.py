@@ -8,17 +8,19 @@ import torch
 
 from making_models import randomised
 from syncdraw import SyncDraw, SyncDrawConfig
-from syncdraw.gradients import PLACES, limit_gradients, limited
+from syncdraw.config import CaptionConfig, PriorConfig
+from syncdraw.extensions.held_gradients import PLACES, hold_gradients, limited
+from syncdraw.model import Noise
 
 TINY = SyncDrawConfig(
-    frames=3, height=9, width=7, draw_steps=4, grid_size=3, hidden_size=6, latent_size=4, prior="network",
-    captions="alignment", vocabulary=("digit", "one"), caption_size=5, layers=2,
+    frames=3, height=9, width=7, draw_steps=4, grid_size=3, hidden_size=6, latent_size=4, layers=2,
+    prior=PriorConfig("network"), captions=CaptionConfig("alignment", 5, ("digit", "one")),
 )  # fmt: skip
 VIDEOS = torch.rand(5, *TINY.shape, generator=torch.Generator().manual_seed(0))
 CAPTIONS = ["digit one and digit one"] * 5
 
 
-def gradients(model: SyncDraw, videos: torch.Tensor, noise: torch.Tensor) -> list[torch.Tensor]:
+def gradients(model: SyncDraw, videos: torch.Tensor, noise: Noise) -> list[torch.Tensor]:
     loss = model(videos, CAPTIONS, noise=noise).negative_elbo.sum()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [torch.zeros(()) if g is None else g for g in torch.autograd.grad(loss, parameters, allow_unused=True)]
@@ -51,7 +53,7 @@ def test_gradients_that_are_all_zero_stay_so() -> None:
 
 def test_a_model_draws_the_same_and_learns_the_same_where_no_video_stands_out() -> None:
     plain, held = randomised(TINY), randomised(TINY)
-    limit_gradients(held, 1e9)
+    hold_gradients(held, 1e9)
     noise = plain.noise(5, seed=0)
     with torch.no_grad():
         assert torch.equal(plain(VIDEOS, CAPTIONS, noise=noise).logits, held(VIDEOS, CAPTIONS, noise=noise).logits)
@@ -79,8 +81,8 @@ def test_one_of_many_equal_videos_cannot_stand_out_and_one_odd_video_does() -> N
         for place in PLACES:  # before the limit: what is noted comes behind it on the way back
             model.get_submodule(place).register_forward_hook(noting(place))  # type: ignore[arg-type]
         if ratio is not None:
-            limit_gradients(model, ratio)
-        gradients(model, odd, torch.zeros(5, *TINY.noise_shape))
+            hold_gradients(model, ratio)
+        gradients(model, odd, Noise(*(torch.zeros_like(part) for part in model.noise(5))))
         assert lengths.keys() == set(PLACES)
         ratios = torch.stack([(of / of.median().clamp(min=1e-12)).max() for each in lengths.values() for of in each])
         if ratio is None:

@@ -4,13 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from syncdraw.model import SyncDraw, SyncDrawConfig
-from syncdraw.optimizers import MATRICES, Muon, build_optimizers, orthogonalized
+from syncdraw.build import build
+from syncdraw.config import CaptionConfig, PriorConfig, SyncDrawConfig
+from syncdraw.model import SyncDraw
+from syncdraw.training.muon import MATRICES, Muon, orthogonalized
+from syncdraw.training.optimization import Optimization
+from syncdraw.training.processes import Processes
+from syncdraw.training.settings import OptimizerConfig
 
 SHAPES = [(64, 16), (16, 64), (32, 32), (1024, 7)]
 MODEL = SyncDrawConfig(
-    frames=3, height=12, width=12, draw_steps=2, hidden_size=8, latent_size=4, prior="network", prior_components=2,
-    captions="alignment", caption_size=6, vocabulary=("digit", "3"),
+    frames=3, height=12, width=12, draw_steps=2, hidden_size=8, latent_size=4,
+    prior=PriorConfig("network", components=2), captions=CaptionConfig("alignment", 6, ("digit", "3")),
 )  # fmt: skip
 
 
@@ -47,24 +52,33 @@ def test_steps_are_those_of_torch(shape: tuple[int, int]) -> None:
     assert (moved - expected).norm() < 0.03 * expected.norm()
 
 
+def optimization(model: SyncDraw, matrix_rate: float | None = 3e-3) -> Optimization:
+    settings = OptimizerConfig(learning_rate=1e-3, matrix_learning_rate=matrix_rate)
+    return Optimization(model, settings, 10, Processes(0, 1, torch.device("cpu")))
+
+
 def test_every_parameter_has_one_optimizer_and_every_matrix_is_there() -> None:
-    model = SyncDraw(MODEL)
+    model = build(MODEL)
     parameters = dict(model.named_parameters())
     assert set(MATRICES) <= parameters.keys()
-    (adam,) = build_optimizers(model, 1e-3, None, (0.5, 0.999))
+    (adam,) = optimization(model, None).optimizers
     assert len(adam.param_groups[0]["params"]) == len(parameters)
-    adam, muon = build_optimizers(model, 1e-3, 3e-3, (0.5, 0.999))
+    both = optimization(model)
+    adam, muon = both.optimizers
     trained = [[id(p) for p in each.param_groups[0]["params"]] for each in (adam, muon)]
     assert set(trained[1]) == {id(parameters[name]) for name in MATRICES}
     assert sorted(trained[0] + trained[1]) == sorted(id(p) for p in parameters.values())
-    assert (adam.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == (1e-3, 3e-3)
+    both.begin(0)
+    assert (adam.param_groups[0]["lr"], muon.param_groups[0]["lr"]) == pytest.approx((1e-3, 3e-3))
+    assert adam.param_groups[0]["betas"] == (0.5, 0.999)
 
 
 def test_frozen_parameters_are_left_out() -> None:
-    model = SyncDraw(MODEL)
-    model.decoder.requires_grad_(False)
-    _, muon = build_optimizers(model, 1e-3, 3e-3, (0.5, 0.999))
+    model = build(MODEL)
+    model.generator.lstm.requires_grad_(False)
+    adam, muon = optimization(model).optimizers
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert {names[id(p)] for p in muon.param_groups[0]["params"]} == set(MATRICES) - {
-        "decoder.weight_ih", "decoder.weight_hh",
+        "generator.lstm.weight_ih", "generator.lstm.weight_hh",
     }  # fmt: skip
+    assert not any(names[id(p)].startswith("generator.lstm") for p in adam.param_groups[0]["params"])

@@ -172,7 +172,9 @@ def _categories(model: SyncDraw) -> Categories:
 def _check_step(from_step: int, config: SyncDrawConfig) -> None:
     steps = config.draw_steps // config.layers
     if not 1 <= from_step <= steps:
-        raise UserError(f"train.start.cluster_from is {from_step}; it must be one of a layer's drawing steps, 1 to {steps}")
+        raise UserError(
+            f"train.start.cluster_from is {from_step}; it must be one of a layer's drawing steps, 1 to {steps}"
+        )
 
 
 def _clusters(latents: _Latents, count: int, steps: slice, generator: torch.Generator) -> Int[Tensor, " layer"]:
@@ -243,9 +245,8 @@ def _fit(model: SyncDraw, latents: _Latents, members: Tensor, generator: torch.G
         chosen = torch.randint(len(members), (BATCH_SIZE,), generator=generator).to(members.device)
         z, h_dec, captions = (part[chosen] for part in (latents.z, latents.h_dec, latents.captions))
         member = members[chosen]
-        belief = prior.start(h_dec[:, 0], captions[:, 0])
-        choice = belief.gather(1, member[:, None]).mean()
-        components = prior(h_dec.flatten(0, 1), captions.flatten(0, 1), belief).components
+        choice = prior.start(h_dec[:, 0], captions[:, 0]).gather(1, member[:, None]).mean()
+        components = prior.components(h_dec.flatten(0, 1), captions.flatten(0, 1))
         rows, member = torch.arange(z.shape[0] * z.shape[1], device=z.device), member.repeat_interleave(z.shape[1])
         own = Gaussian(components.mean[rows, member], components.deviation[rows, member])
         loss = -choice - own.log_prob(z.flatten(0, 1)).sum() / len(chosen)

@@ -89,7 +89,11 @@ class MixturePrior(Prior):
         caption: Float[Tensor, "batch caption"],
         belief: Float[Tensor, "batch component"],
     ) -> Mixture:
+        return Mixture(belief, self.components(h_dec, caption))
+
+    def components(self, h_dec: Float[Tensor, "batch hidden"], caption: Float[Tensor, "batch caption"]) -> Gaussian:
+        """`[batch, component, latent]`."""
         hidden = self.layers[:-1](torch.cat([h_dec, caption], dim=1))
         mean, log_deviation = self.layers[-1](hidden)[:, None].chunk(2, dim=2)
         shift, scaling = self.offsets(hidden).unflatten(1, (-1, 2, mean.shape[2])).unbind(dim=2)
-        return Mixture(belief, gaussian(mean + log_deviation.exp() * shift, log_deviation + scaling))
+        return gaussian(mean + log_deviation.exp() * shift, log_deviation + scaling)
