@@ -61,7 +61,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"line {self.peek_event().start_mark.line + 1}: write out what * stands for")
+            raise yaml.YAMLError("write out what * stands for")
         return super().compose_node(parent, index)
 
 
@@ -90,7 +90,8 @@ def read_settings(kind: type[Kind], values: Any, source: str) -> Kind:
     """
     try:
         # By way of JSON, whose strict types are those that settings have: no text for a number, but a list for a tuple.
-        return _adapter(kind).validate_json(json.dumps(values), strict=True)
+        adapter: TypeAdapter[Kind] = _adapter(kind)  # type: ignore[arg-type]
+        return adapter.validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise UserError(f"{source}: {_sentence(error)}") from None
     except (TypeError, ValueError, RecursionError) as error:
