@@ -651,8 +651,8 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(reporting, "distance_report", lambda *_, **options: called.append(options) or report)
     called: list[dict[str, Any]] = []
     report = Report("measured", {"samples": 7})
-    cli.main(["evaluate", "mnist1", "--distances", "--json_file", str(tmp_path / "a.json")])
-    cli.main(["evaluate", "mnist1", "--distances", "--samples", "7", "--seed", "2", "--temperature", "0.5",
+    cli.main(["evaluate", "distances", "mnist1", "--json_file", str(tmp_path / "a.json")])
+    cli.main(["evaluate", "distances", "mnist1", "--samples", "7", "--seed", "2", "--temperature", "0.5",
               "--i3d", "a.pt"])  # fmt: skip
     assert called == [
         {"data": None, "samples": None, "seed": 0, "temperature": 1.0, "i3d": None},
@@ -665,21 +665,20 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--distances", "--captions"], "--captions and --distances are two measurements"),
-        (["--captions", "--importance_samples=2"], "--importance_samples is for bounds"),
-        (["--distances", "--importance_samples=2"], "--importance_samples is for bounds"),
-        (["--captions", "--refine_steps=2"], "--refine_steps is for bounds"),
-        (["--refine_steps=-1"], "--refine_steps is -1; it must be 1 or more, or 0 for none"),
-        (["--importance_samples=-5"], "--importance_samples is -5; it must be 1 or more, or 0 for none"),
-        (["--i3d", "a.pt"], "--i3d is for --distances"),
-        (["--temperature=0.5"], "--temperature is for samples; give --captions or --distances with it"),
-        (["--captions", "--temperature=-1", "--samples=1"], "temperature is -1.0; it must be 0 or more"),
-        (["--distances", "--i3d", "nowhere.pt"], "--i3d nowhere.pt cannot be read: No such file"),
-        (["--distances", "--samples", "3"], "samples is 3; it must be from 6 to 5000"),
+        (["distances", "mnist1", "--i3d", "nowhere.pt"], "--i3d nowhere.pt cannot be read: No such file"),
+        (["distances", "mnist1", "--samples", "3"], "samples is 3; it must be from 6 to 5000"),
+        (["distances", "mnist1", "--importance_samples=2"], "--importance_samples"),
+        (["captions", "mnist1", "--refine_steps=2"], "--refine_steps"),
+        (["bounds", "mnist1", "--temperature=0.5"], "--temperature"),
+        (["bounds", "mnist1", "--i3d", "a.pt"], "--i3d"),
+        (["bounds", "mnist1", "--refine_steps=-1"], "--refine_steps"),
+        (["bounds", "mnist1", "--importance_samples=-5"], "--importance_samples"),
+        (["captions", "mnist1", "--temperature=-1", "--samples=1"], "--temperature"),
     ],
 )
 def test_command_of_bad_input(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Options that belong to another measure are refused, too."""
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["evaluate", "mnist1", *options])
+        cli.main(["evaluate", *options])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err

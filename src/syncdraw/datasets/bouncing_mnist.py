@@ -166,8 +166,13 @@ class BouncingMNISTConfig:
             raise UserError(f"bouncing.shape is {list(shape)}; it must be frames, channels, height and width")
         object.__setattr__(self, "shape", shape)
         frames, channels, height, width = shape
-        values = {"digits": (self.digits, 1), "frames of shape": (frames, 1), "height of shape": (height, GLYPH_SIZE + 1),
-                  "width of shape": (width, GLYPH_SIZE + 1), "clips": (self.clips, 0)}  # fmt: skip
+        values = {
+            "digits": (self.digits, 1),
+            "frames of shape": (frames, 1),
+            "height of shape": (height, GLYPH_SIZE + 1),
+            "width of shape": (width, GLYPH_SIZE + 1),
+            "clips": (self.clips, 0),
+        }
         for name, (value, minimum) in values.items():
             if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < 2**63:
                 raise UserError(f"bouncing.{name} must be a whole number of at least {minimum}, not {value!r}")
@@ -180,7 +185,9 @@ class BouncingMNISTConfig:
                 f"bouncing.combinations must be {' or '.join(get_args(Combinations))}, not {self.combinations!r}"
             )
         if self.combinations != "all" and self.digits > 2:
-            raise UserError(f"bouncing.combinations must be all where digits is {self.digits}: the hard split ends at 2 digits")
+            raise UserError(
+                f"bouncing.combinations must be all where digits is {self.digits}: the hard split ends at 2 digits"
+            )
 
 
 @dataclass(frozen=True)
@@ -269,10 +276,7 @@ class BouncingMNIST:
         videos = videos[:, :, None]
         return BouncingClips(
             videos=videos if channels == 1 else videos.repeat(channels, axis=2),
-            captions=[
-                caption(label, motion)
-                for label, motion in zip(labels.tolist(), motions.tolist(), strict=True)
-            ],
+            captions=[caption(label, motion) for label, motion in zip(labels.tolist(), motions.tolist(), strict=True)],
             labels=labels,
             motions=motions,
             positions=positions,

@@ -87,7 +87,7 @@ class CaptionGap:
         clips: how many were measured.
         right: -ELBO with the clips' own captions.
         wrong: -ELBO with captions of other clips that say something else.
-        gap: `wrong` - `right`: how much a clip's caption tells the model of the clip. Near 0, captions are not heeded.
+        gap: `wrong` - `right`: what a wrong caption costs. Near 0, captions are not heeded.
         standard_error: of `gap`.
     """
 
@@ -111,7 +111,8 @@ def caption_gap(
     """The bound with right captions and with wrong ones, on the same clips and with the same noise.
 
     It needs nothing that reads the clips, so it measures models of any data. The more alike captions are, the smaller
-    the gap: compare it between models of the same data alone.
+    the gap; and a model that trusts its captions more pays more for a wrong one. So it tells whether captions are
+    heeded, and compares models of the same data alone.
 
     Args:
         model: one that draws from captions.
