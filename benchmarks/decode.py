@@ -24,7 +24,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from syncdraw.datasets.decode import content_hash, read_clips
+from syncdraw.datasets.decode import DecodedSequence, content_hash, read_sequence
 from syncdraw.datasets.prepared import ClipConfig, PreparedClips
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.sources import Source
@@ -47,8 +47,9 @@ def make_clips(folder: Path, count: int) -> None:
 
 def decode_whole(source: Source, config: ClipConfig) -> int:
     """What a worker does with one file; the number of bytes that a process would have to send back."""
-    seed = (config.seed, int(content_hash(source.path), 16))
-    return sum(clip.video.nbytes for clip in read_clips(source, config, seed) if hasattr(clip, "video"))
+    content_hash(source.path)
+    found = [one for one in read_sequence(source, config) if isinstance(one, DecodedSequence)]
+    return sum(frame.nbytes for one in found for frame in one.frames)
 
 
 def best(function: Callable[[], object], repeats: int = 3) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,20 +14,26 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from making_clips import FORMATS, levels, set_display, textures, write_clip, write_video
-from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, content_hash, read_clips, read_frames
+from syncdraw.datasets.decode import DecodedSequence, content_hash, missing_frames, read_frames, read_sequence
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.sources import Problem, Source
+from syncdraw.datasets.windows import choose_frames
 from syncdraw.errors import UserError
 from syncdraw.fitting import Unreadable
 
 SMALL = ClipConfig(frames=5, channels=1, height=12, width=16)
 
 
-def decode(path, config=SMALL, seed=(0,)):
-    """The clips of a file, and the problems."""
-    found = list(read_clips(Source(path.name, path), config, seed))
-    clips = [one for one in found if isinstance(one, DecodedClip)]
-    return clips, [one for one in found if isinstance(one, Problem)]
+def decode(path, config=SMALL):
+    """The frames of a file, and the problems."""
+    frames, problems = [], []
+    for found in read_sequence(Source(path.name, path), config):
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            assert found.first == len(frames)
+            frames += found.frames
+    return np.stack(frames), problems
 
 
 def all_frames(path, config=SMALL):
@@ -39,9 +46,9 @@ def test_every_format_gives_every_frame_in_order(tmp_path, kind):
     frames = all_frames(path)
     assert frames.shape == (24, 1, 12, 16)
     np.testing.assert_allclose(frames.mean((1, 2, 3)), np.arange(24) * 8, atol=4)
-    (clip,), problems = decode(path)
+    sequence, problems = decode(path)
     assert not problems
-    np.testing.assert_array_equal(clip.video, frames[clip.frames])
+    np.testing.assert_array_equal(sequence, frames)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -184,35 +191,42 @@ def test_frames_follow_their_numbers(tmp_path):
 # ---- which frames ----------------------------------------------------------------------------------------------------
 
 
+def choose(total, config, seed, anywhere=False):
+    """The frames of all clips of a sequence."""
+    return [
+        choose_frames(total, number, config, np.random.default_rng((seed, number)), anywhere)
+        for number in range(config.clips_in(total))
+    ]
+
+
 @given(
-    st.integers(0, 50), st.integers(0, 300), st.integers(1, 12), st.integers(1, 4), st.integers(0, 6),
+    st.integers(0, 300), st.integers(1, 12), st.integers(1, 4), st.integers(0, 6),
     st.sampled_from(["neighbours", "spread", "random"]), st.integers(0, 3),
 )  # fmt: skip
-def test_choice_of_frames(start, total, count, stride, clips, choice, seed):
+def test_choice_of_frames(total, count, stride, clips, choice, seed):
     config = ClipConfig(
         frames=count, stride=stride if choice == "neighbours" else 1, clips_per_file=clips, choice=choice
     )
+    assert bool(missing_frames(total, config)) == (total < config.span)
     if total < config.span:
-        with pytest.raises(TooShort):
-            choose_frames(start, start + total, config, (seed,))
         return
-    chosen = choose_frames(start, start + total, config, (seed,))
+    chosen = choose(total, config, seed)
     fitting = total // config.span
     assert len(chosen) == (min(clips, fitting) if clips else fitting)
     everything = np.concatenate(chosen)
     assert (np.diff(everything) > 0).all()  # in order, no frame twice, no two clips in each other
-    assert start <= everything[0] <= everything[-1] < start + total
+    assert 0 <= everything[0] <= everything[-1] < total
     if choice == "neighbours":
         assert all((np.diff(frames) == config.stride).all() for frames in chosen)
     if choice == "spread" and len(chosen) == 1 and count > 1:
-        assert (everything[0], everything[-1]) == (start, start + total - 1)
-    again = choose_frames(start, start + total, config, (seed,))
+        assert (everything[0], everything[-1]) == (0, total - 1)
+    again = choose(total, config, seed)
     assert all((a == b).all() for a, b in zip(chosen, again, strict=True))
 
 
 def test_random_frames_depend_on_the_seed():
     config = ClipConfig(frames=10, choice="random")
-    chosen = {tuple(choose_frames(0, 100, config, (seed,))[0].tolist()) for seed in range(20)}
+    chosen = {tuple(choose(100, config, seed)[0].tolist()) for seed in range(20)}
     assert len(chosen) == 20
 
 
@@ -220,7 +234,10 @@ def test_random_frames_depend_on_the_seed():
     "values",
     [
         {"frames": 0}, {"height": -1}, {"channels": 2}, {"fit": "squash"}, {"choice": "first"}, {"stride": 0},
-        {"stride": 2, "choice": "random"}, {"clips_per_file": -1}, {"seed": -1}, {"test_share": 1.0},
+        {"stride": 2, "choice": "random"}, {"largest_stride": 2, "choice": "spread"},
+        {"loop": True, "choice": "random"},
+        {"largest_stride": 2, "stride": 3}, {"largest_stride": -1}, {"mirror": "always"}, {"shift": -1}, {"shift": 64},
+        {"brightness": 1.0}, {"brightness": float("nan")}, {"clips_per_file": -1}, {"seed": -1}, {"test_share": 1.0},
         {"validation_share": -0.1}, {"validation_share": 0.5, "test_share": 0.5}, {"test_share": float("nan")},
     ],
 )  # fmt: skip
@@ -235,28 +252,29 @@ def test_settings_out_of_range(values):
 def test_one_frame_is_too_short(tmp_path):
     for kind in FORMATS:
         path = write_clip(tmp_path / (f"one{kind}" if kind[0] == "." else f"one {kind}"), levels(1), kind)
-        with pytest.raises(TooShort, match="it has 1 frame, a clip needs 5"):
-            decode(path)
+        frames, _ = decode(path)
+        assert missing_frames(len(frames), SMALL) == "too short (it has 1 frame, a clip needs 5: 4 are missing)"
 
 
-def test_too_short_at_a_stride(tmp_path):
-    path = write_clip(tmp_path / "clip.gif", levels(12))
-    with pytest.raises(TooShort, match=r"it has 12 frames, a clip needs 13 \(5 at a stride of 3\)"):
-        decode(path, ClipConfig(frames=5, stride=3))
+def test_too_short_at_a_stride():
+    config = ClipConfig(frames=5, stride=3)
+    expected = "too short (it has 12 frames, a clip needs 13 (5 at a stride of 3): 1 is missing)"
+    assert missing_frames(12, config) == expected
+    assert missing_frames(13, config) == ""
+    assert missing_frames(1, replace(config, loop=True)) == "too short (it has 1 frame, a clip needs 2: 1 is missing)"
 
 
 @pytest.mark.parametrize("kind", [".avi", ".mkv", ".webm", ".gif", "faststart.mp4"])
-@pytest.mark.parametrize("choice", ["neighbours", "spread"])
-def test_truncated_files_are_used_as_far_as_they_go(tmp_path, kind, choice):
+def test_truncated_files_are_used_as_far_as_they_go(tmp_path, kind):
     frames = textures(60)
     if kind == "faststart.mp4":
         path = write_video(tmp_path / "clip.mp4", frames, ".mp4", options={"movflags": "faststart"})
     else:
         path = write_clip(tmp_path / f"clip{kind}", frames)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
-    (clip,), problems = decode(path, ClipConfig(frames=5, height=24, width=32, channels=3, choice=choice))
-    assert clip.video.shape == (5, 3, 24, 32)
-    assert 4 <= clip.frames[-1] < 45
+    sequence, problems = decode(path, ClipConfig(frames=5, height=24, width=32, channels=3))
+    assert sequence.shape[1:] == (3, 24, 32)
+    assert 5 <= len(sequence) <= 45
     assert "damaged" in str(problems[0])
 
 
@@ -266,12 +284,12 @@ def test_what_follows_the_last_frame_of_a_gif_is_no_damage(tmp_path):
     config = ClipConfig(frames=6, height=12, width=16)
     for end in (b"!\xfe\x05hello\0;", b"; and something after it"):
         path.write_bytes(whole[:-1] + end)
-        (clip,), problems = decode(path, config)
-        assert clip.frames == list(range(6))
+        sequence, problems = decode(path, config)
+        assert len(sequence) == 6
         assert not problems
     path.write_bytes(whole[:-1])
-    (clip,), problems = decode(path, config)
-    assert clip.frames == list(range(6))
+    sequence, problems = decode(path, config)
+    assert len(sequence) == 6
     assert "it breaks off after 6 whole frames" in problems[0].reason
 
 
@@ -349,15 +367,16 @@ def scratch(tmp_path_factory):
 
 
 def survives(path: Path) -> None:
-    """Decoding ends, soon, in clips of the right shape, or in one of the two errors that a report can name."""
+    """Decoding ends, soon, in frames of the right shape, or in the error that a report can name."""
 
     def attempt() -> None:
         config = ClipConfig(frames=4, channels=3, height=8, width=8, clips_per_file=0)
         try:
             content_hash(path)
-            for found in read_clips(Source(path.name, path), config, (0,)):
-                assert isinstance(found, Problem) or found.video.shape == config.shape
-        except (Unreadable, TooShort) as error:
+            for found in read_sequence(Source(path.name, path), config):
+                for frame in found.frames if isinstance(found, DecodedSequence) else ():
+                    assert frame.shape == config.shape[1:]
+        except Unreadable as error:
             assert 0 < len(str(error)) < 300  # noqa: PT017 (both outcomes are right)
 
     with ThreadPoolExecutor(1) as pool:

@@ -18,9 +18,10 @@ from PIL import Image
 
 from making_clips import levels, textures, write_clip
 from syncdraw.datasets import tgif_download
+from syncdraw.datasets.decode import read_frames
 from syncdraw.datasets.kth import KTH_CLIPS, find_person, list_kth, read_sequences
 from syncdraw.datasets.persons import persons_in
-from syncdraw.datasets.prepared import CLIPS, ClipConfig, PreparedClips, read_manifest
+from syncdraw.datasets.prepared import FRAMES, ClipConfig, PreparedClips, read_manifest
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.public import DATA_SETS
 from syncdraw.datasets.tgif import gif_name, list_tgif
@@ -138,23 +139,32 @@ def test_kth(kth, tmp_path):
         ("train", ["person 11 is hand waving"]),
         ("train", ["person 11 is hand waving"]),
     ]
-    assert 0 <= waving[0].frames[0] <= waving[0].frames[-1] <= 11 < waving[1].frames[0] <= waving[1].frames[-1] <= 23
+    assert [(record.first, record.length) for record in waving] == [(0, 12), (12, 12)]
 
     _, _, inside = crossing(-4.0, 4.0, -6.0)
     for record, (begin, end) in zip(walking, inside, strict=True):
-        assert np.diff(record.frames).tolist() == [1] * 9
-        assert begin - 4 <= record.frames[0]
-        assert record.frames[-1] < end + 4
-    dark = np.load(tmp_path / "out" / CLIPS)[: len(waving) + 6] < 60
-    crossings = [row for row, record in enumerate(read_manifest(tmp_path / "out")) if record.measured]
-    for row in crossings:
-        assert dark[row, :, 0].any((1, 2)).all()  # somebody in every frame
+        assert begin - 4 <= record.first <= begin
+        assert end <= record.first + record.length < end + 4
+    dark = np.load(tmp_path / "out" / FRAMES) < 60
+    start, crossings = 0, 0
+    for record in read_manifest(tmp_path / "out"):
+        if record.measured:
+            crossings += 1
+            assert dark[start : start + record.length, 0].any((1, 2)).all()  # somebody in every frame
+        start += record.length
+    assert crossings == 6
+    assert start == len(dark)
+    walks = PreparedClips(tmp_path / "out", "validation")
+    for index, record in enumerate(walks.records):
+        frames = dict(read_frames(kth / record.source, walks.config))
+        expected = [frames[record.first + number] for number in walks.window(index).frames.tolist()]
+        np.testing.assert_array_equal(walks.take(np.array([index])).videos[0], expected)
 
     said = {problem.name: str(problem) for problem in report.problems}
     assert "holiday.avi: not named as KTH's videos are" in said["holiday.avi"]
     assert "has no frames for it" in said["person02_boxing_d4_uncomp.avi"]
     short = [str(problem) for problem in report.problems if "handwaving" in problem.name]
-    assert "sub-sequence 3 (frames 25-60) is too short (it has 6 frames, a clip needs 10)" in short[0]
+    assert "sub-sequence 3 (frames 25-60) is too short (it has 6 frames, a clip needs 10: 4 are missing)" in short[0]
     assert "sub-sequence 4 (frames 500-600) is too short (it has 0 frames" in short[1]
     assert report.remarks == [
         "1 of 4 videos that 00sequences.txt lists are not there",
@@ -168,7 +178,9 @@ def test_kth_of_some_actions_and_many_clips(kth, tmp_path):
     report = prepared(list_kth(kth, actions=("walking", "running")), tmp_path / "out", config)
     records = by_source(tmp_path / "out")
     assert records.keys() == {"person01_walking_d1_uncomp.avi"}
-    assert report.clips == report.captioned == len(records["person01_walking_d1_uncomp.avi"]) > 6
+    (sequences,) = records.values()
+    assert len(sequences) == 3
+    assert report.clips == report.captioned == sum(record.length // 10 for record in sequences) > 6
     with pytest.raises(UserError, match="actions has 'dancing'"):
         prepared(list_kth(kth, actions=("dancing",)), tmp_path / "out")
 
@@ -374,11 +386,15 @@ def test_tgif(tgif, tmp_path):
         "gifs/tumblr_a_500.gif": ("train", ["a man is dancing.", "a person in red moves"]),
         "gifs/deep/tumblr_b_r1_400.gif": ("test", ["a woman smiles"]),
     }
-    for record in records.values():
-        assert len(record.frames) == 10
-        assert (np.diff(record.frames) > 0).all()
-        assert (np.diff(record.frames) > 1).any()
-    videos = np.load(tmp_path / "out" / CLIPS)
+    assert [record.length for record in records.values()] == [30, 30]
+    for split in ("train", "test"):
+        dataset = PreparedClips(tmp_path / "out", split)
+        (frames,) = (dataset.window(index).frames for index in range(len(dataset)))
+        assert (np.diff(frames) > 0).all()
+        assert (np.diff(frames) > 1).any()
+    videos = np.stack(
+        [PreparedClips(tmp_path / "out", split).take(np.array([0])).videos[0] for split in ("train", "test")]
+    )
     assert videos.shape == (2, 10, 1, 128, 128)
     assert not videos[:, :, :, :28].any()  # 72 x 40 becomes 128 x 71, the rest is zeros
     assert videos[:, :, :, 40:90].any()
@@ -591,18 +607,17 @@ def vgan(tmp_path):
 
 def test_vgan(vgan, tmp_path):
     report = prepared(list_vgan(vgan), tmp_path / "out")
-    videos = np.load(tmp_path / "out" / CLIPS)
-    assert videos.shape == (3, 32, 3, 64, 64)
-    records = read_manifest(tmp_path / "out")
-    assert records[0].frames == list(range(32))
-    assert records[2].frames == [*range(20), *[19] * 12]
-    for record, video in zip(records, videos, strict=True):
-        level = np.array(record.frames) * 8 % 256 // 2
+    stored = np.load(tmp_path / "out" / FRAMES)
+    assert stored.shape == (32 + 40 + 32, 3, 64, 64)
+    assert [(record.first, record.length) for record in read_manifest(tmp_path / "out")] == [(0, 32), (0, 40), (0, 32)]
+    shown = (range(32), range(40), [*range(20), *[19] * 12])
+    for numbers, video in zip(shown, np.split(stored, [32, 72]), strict=True):
+        level = np.array(numbers) * 8 % 256 // 2
         np.testing.assert_allclose(video[:, 1].mean((1, 2)), level, atol=3)
         np.testing.assert_allclose(video[:, 0].mean((1, 2)), level + 100, atol=3)
     said = {problem.name: (problem.reason, problem.action) for problem in report.problems}
     assert said["frames-stable-many/beach7/2.jpg"] == (
-        "too short (it has 20 frames, a clip needs 32)",
+        "too short (it has 20 frames, a clip needs 32: 12 are missing)",
         "its last frame is repeated",
     )
     assert "128 x 300 pixels are no stack of square frames" in said["odd.jpg"][0]

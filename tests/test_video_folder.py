@@ -25,12 +25,12 @@ from making_clips import FORMATS, levels, textures, write_clip
 from syncdraw.datasets import decode, preparing
 from syncdraw.datasets.caption_files import read_captions
 from syncdraw.datasets.caption_tables import CaptionRow, read_table
-from syncdraw.datasets.prepared import ABOUT, CLIPS, MANIFEST, ClipConfig, PreparedClips, read_manifest
+from syncdraw.datasets.prepared import ABOUT, FRAMES, MANIFEST, ClipConfig, PreparedClips, read_manifest
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.video_folder import list_folder
 from syncdraw.errors import UserError
 
-decoder = decode.read_clips  # tests put another in its place
+decoder = decode.read_sequence  # tests put another in its place
 SMALL = ClipConfig(frames=4, channels=1, height=12, width=16)
 
 
@@ -58,9 +58,9 @@ def decoded(monkeypatch):
     """The names of the sources that are decoded, as they are."""
     names = []
 
-    def counting(source, config, seed):
+    def counting(source, config):
         names.append(source.name)
-        return decode.read_clips(source, config, seed)
+        return decode.read_sequence(source, config)
 
     monkeypatch.setattr(f"{__name__}.decoder", counting)
     return names
@@ -74,16 +74,17 @@ def test_a_folder_is_prepared_and_read_back(clips, tmp_path):
     assert (report.sources, report.clips, report.captioned, report.problems) == (12, 12, 0, [])
     assert sum(report.splits.values()) == 12
     assert min(report.splits.values()) >= 1
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([ABOUT, CLIPS, MANIFEST])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([ABOUT, FRAMES, MANIFEST])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my clips", "out"]
 
-    array = np.load(tmp_path / "out" / CLIPS, mmap_mode="r")
+    array = np.load(tmp_path / "out" / FRAMES, mmap_mode="r")
     records = read_manifest(tmp_path / "out")
-    assert array.shape == (12, 4, 3, 12, 16)
+    assert array.shape == (12 * 9, 3, 12, 16)
+    assert [(record.first, record.length) for record in records] == [(0, 9)] * 12
     assert [record.source for record in records] == [source.name for source in list_folder(clips).sources]
-    for record, video in zip(records, array, strict=True):
+    for record, video in zip(records, array.reshape(12, 9, 3, 12, 16), strict=True):
         frames = dict(decode.read_frames(clips / record.source, replace(SMALL, channels=3)))
-        np.testing.assert_array_equal(video, np.stack([frames[number] for number in record.frames]))
+        np.testing.assert_array_equal(video, np.stack([frames[number] for number in range(9)]))
         assert record.hash == decode.content_hash(clips / record.source)
     seen = 0
     for split in ("train", "validation", "test"):
@@ -92,7 +93,8 @@ def test_a_folder_is_prepared_and_read_back(clips, tmp_path):
         taken = dataset.take(np.arange(len(dataset), dtype=np.int64))
         assert taken.captions is None
         rows = [row for row, record in enumerate(records) if record.split == split]
-        np.testing.assert_array_equal(taken.videos, array[rows])
+        expected = [array[9 * row + dataset.window(place).frames] for place, row in enumerate(rows)]
+        np.testing.assert_array_equal(taken.videos, expected)
         seen += len(dataset)
     assert seen == 12
 
@@ -111,8 +113,11 @@ def test_several_clips_of_a_file_share_its_split(tmp_path):
     records = read_manifest(tmp_path / "out")
     assert (report.sources, report.clips) == (6, 36)
     assert len({(record.source, record.split) for record in records}) == 6
-    for one, other in pairwise(records):
-        assert one.source != other.source or one.frames[-1] < other.frames[0]
+    dataset = PreparedClips(tmp_path / "out")
+    windows = [(record.source, dataset.window(index).frames) for index, record in enumerate(dataset.records)]
+    assert len(windows) == report.splits["train"]
+    for (source, one), (other, following) in pairwise(windows):
+        assert source != other or one[-1] < following[0]
 
 
 def test_copies_share_a_split_and_names_do_not_matter(tmp_path):
@@ -120,11 +125,14 @@ def test_copies_share_a_split_and_names_do_not_matter(tmp_path):
         path = write_clip(tmp_path / "in" / f"{number:02d}.gif", textures(5, number))
         shutil.copy(path, tmp_path / "in" / f"copy of {number:02d}.gif")
     prepared(tmp_path / "in", tmp_path / "out", replace(SMALL, validation_share=0.3, test_share=0.3))
-    records = {record.source: record for record in read_manifest(tmp_path / "out")}
+    cut = {}
+    for split in ("train", "validation", "test"):
+        dataset = PreparedClips(tmp_path / "out", split)
+        for index, record in enumerate(dataset.records):
+            cut[record.source] = (split, dataset.window(index).frames.tolist())
     for number in range(30):
-        one, copy = records[f"{number:02d}.gif"], records[f"copy of {number:02d}.gif"]
-        assert (one.split, one.frames) == (copy.split, copy.frames)
-    assert min(Counter(record.split for record in records.values()).values()) >= 4
+        assert cut[f"{number:02d}.gif"] == cut[f"copy of {number:02d}.gif"]
+    assert min(Counter(split for split, _ in cut.values()).values()) >= 4
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -319,8 +327,8 @@ EXPECTED = {
     "empty.mp4": "unreadable",
     "gone.gif": "unreadable",
     "text.avi": "unreadable",
-    "one frame.gif": "too short (it has 1 frame, a clip needs 4)",
-    "short": "too short (it has 3 frames, a clip needs 4)",
+    "one frame.gif": "too short (it has 1 frame, a clip needs 4: 3 are missing)",
+    "short": "too short (it has 3 frames, a clip needs 4: 1 is missing)",
 }
 
 
@@ -409,12 +417,12 @@ def test_a_full_disk_leaves_what_can_be_resumed(clips, tmp_path, monkeypatch, de
 def test_again_without_a_change_does_nothing(bad_clips, tmp_path, decoded):
     first = prepared(bad_clips, tmp_path / "out")
     decoded.clear()
-    stamp = (tmp_path / "out" / CLIPS).stat().st_mtime_ns
+    stamp = (tmp_path / "out" / FRAMES).stat().st_mtime_ns
     again = prepared(bad_clips, tmp_path / "out")
     assert again == replace(first, unchanged=True)
     assert "nothing has changed" in str(again)
     assert decoded == []
-    assert (tmp_path / "out" / CLIPS).stat().st_mtime_ns == stamp
+    assert (tmp_path / "out" / FRAMES).stat().st_mtime_ns == stamp
 
 
 def test_only_what_is_new_is_decoded(clips, tmp_path, decoded):
@@ -426,7 +434,7 @@ def test_only_what_is_new_is_decoded(clips, tmp_path, decoded):
     report = prepared(clips, tmp_path / "out")
     assert sorted(decoded) == ["clip 6 é", "deep/new.gif"]
     assert report.clips == 12
-    assert "10 files had not changed; their clips were copied, not decoded" in report.remarks
+    assert "10 files had not changed; their frames were copied, not decoded" in report.remarks
     prepared(clips, tmp_path / "fresh")
     assert content(tmp_path / "out") == content(tmp_path / "fresh")
 
@@ -440,6 +448,35 @@ def test_problems_stay_with_clips_that_are_not_decoded_again(tmp_path, decoded):
     decoded.clear()
     assert prepared(tmp_path / "in", tmp_path / "out").problems == first.problems
     assert decoded == ["b.gif"]
+
+
+def test_other_clips_of_the_same_frames_decode_nothing(clips, tmp_path, decoded):
+    prepared(clips, tmp_path / "out")
+    decoded.clear()
+    other = replace(SMALL, seed=1, mirror="unsided", clips_per_file=0, largest_stride=2, fixed=True, shift=1)
+    assert prepared(clips, tmp_path / "out", other).clips == 24
+    assert prepared(clips, tmp_path / "out", replace(SMALL, frames=2, stride=3)).clips == 12
+    assert decoded == []
+    assert prepared(clips, tmp_path / "out", replace(SMALL, frames=9)).clips == 12
+    assert len(decoded) == 12  # files that were too short may be long enough for other clips
+
+
+def test_a_folder_of_the_format_before(clips, tmp_path):
+    prepared(clips, tmp_path / "out")
+    about = json.loads((tmp_path / "out" / ABOUT).read_text())
+    config = {**about["config"], "a setting that is gone": 1}
+    (tmp_path / "out" / ABOUT).write_text(json.dumps({**about, "format": 1, "config": config}))
+    (tmp_path / "out" / FRAMES).rename(tmp_path / "out" / "clips.npy")
+    with pytest.raises(UserError, match="it has format 1, this version reads 2"):
+        PreparedClips(tmp_path / "out")
+    assert prepared(clips, tmp_path / "out").clips == 12
+    assert not (tmp_path / "out" / "clips.npy").exists()
+
+
+def test_frames_that_need_much_of_the_disk(clips, tmp_path, monkeypatch):
+    assert not any("on disk" in remark for remark in prepared(clips, None, check=True).remarks)
+    monkeypatch.setattr(preparing, "_LARGE", 10_000)
+    assert prepared(clips, None, check=True).remarks[-1] == "the frames take 0.0 GB on disk"
 
 
 def test_new_captions_and_shares_decode_nothing(clips, tmp_path, decoded):
@@ -468,12 +505,12 @@ def test_a_failure_leaves_the_old_folder(clips, tmp_path, monkeypatch):
     prepared(clips, tmp_path / "out")
     before = content(tmp_path / "out")
 
-    def interrupted(source, config, seed):
+    def interrupted(source, config):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"{__name__}.decoder", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        prepared(clips, tmp_path / "out", replace(SMALL, seed=1))
+        prepared(clips, tmp_path / "out", replace(SMALL, height=20))
     assert content(tmp_path / "out") == before
     assert len(PreparedClips(tmp_path / "out")) > 0
 
@@ -482,17 +519,17 @@ KILLED = """
 import os, sys
 from dataclasses import replace
 from pathlib import Path
-from syncdraw.datasets.decode import read_clips
+from syncdraw.datasets.decode import read_sequence
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.video_folder import list_folder
 count = 0
-def killed(source, config, seed):
+def killed(source, config):
     global count
     count += 1
     if count == int(sys.argv[3]):
         os._exit(9)
-    return read_clips(source, config, seed)
+    return read_sequence(source, config)
 config = ClipConfig(frames=4, channels=1, height=12, width=16)
 listing = replace(list_folder(Path(sys.argv[1])), decoder=killed)
 prepare(listing, Path(sys.argv[2]), config, workers=1, progress=False)
@@ -514,7 +551,7 @@ def test_a_killed_run_goes_on_where_it_was(clips, tmp_path, decoded):
 def test_what_a_broken_run_left_is_believed_only_if_it_fits(clips, tmp_path, damage):
     subprocess.run([sys.executable, "-c", KILLED, clips, tmp_path / "out", "8"], check=False)
     work = tmp_path / ".out.preparing"
-    journal, array = work / "journal.jsonl", work / CLIPS
+    journal, array = work / "journal.jsonl", work / FRAMES
     config = SMALL
     if damage == "journal":  # the last line is half written, and there is an array row without a line
         journal.write_bytes(journal.read_bytes()[:-30])
@@ -523,7 +560,7 @@ def test_what_a_broken_run_left_is_believed_only_if_it_fits(clips, tmp_path, dam
     elif damage == "source":
         write_clip(clips / "clip 3 é.webm", textures(9, 77))
     elif damage == "settings":
-        config = replace(SMALL, seed=3)
+        config = replace(SMALL, height=20)
     else:
         journal.write_bytes(b"\xff{]\n" * 10)
     prepared(clips, tmp_path / "out", config)
@@ -558,19 +595,19 @@ def test_a_link_to_nowhere_in_the_place_of_the_working_folder(clips, tmp_path):
         prepared(clips, tmp_path / "out")
 
 
-def test_memory_does_not_grow_with_the_number_of_clips(tmp_path):
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
     frames = levels(24, 8, 8)
     for number in range(60):
         frames[0] = 250 - number
         write_clip(tmp_path / "in" / f"{number}.gif", frames)
-    config = ClipConfig(frames=24, channels=3, height=128, width=128)  # 1.2 MB a clip
+    config = ClipConfig(frames=24, channels=3, height=128, width=128)  # 1.2 MB a file
     tracemalloc.start()
     try:
         prepared(tmp_path / "in", tmp_path / "out", config, workers=2)
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert (tmp_path / "out" / CLIPS).stat().st_size > 70e6
+    assert (tmp_path / "out" / FRAMES).stat().st_size > 70e6
     assert most < 35e6
 
 
@@ -589,7 +626,7 @@ def test_reading_what_is_no_prepared_folder(clips, tmp_path):
         PreparedClips(tmp_path / "out", "dev")
 
 
-@pytest.mark.parametrize("name", [ABOUT, MANIFEST, CLIPS])
+@pytest.mark.parametrize("name", [ABOUT, MANIFEST, FRAMES])
 @pytest.mark.parametrize("how", ["half", "nonsense", "gone"])
 def test_reading_a_damaged_folder(clips, tmp_path, name, how):
     prepared(clips, tmp_path / "out")
@@ -610,7 +647,9 @@ def test_a_folder_of_another_version(clips, tmp_path):
     prepared(clips, tmp_path / "out")
     about = json.loads((tmp_path / "out" / ABOUT).read_text())
     (tmp_path / "out" / ABOUT).write_text(json.dumps({**about, "format": 99}))
-    with pytest.raises(UserError, match="has cache format 99, this version of syncdraw reads 1"):
+    with pytest.raises(
+        UserError, match="by another version of syncdraw \\(it has format 99, this version reads 2\\); prepare it anew"
+    ):
         PreparedClips(tmp_path / "out")
     assert prepared(clips, tmp_path / "out").clips == 12
 
@@ -634,7 +673,7 @@ def test_what_is_taken_can_be_changed(clips, tmp_path):
 
 
 def test_the_array_is_a_plain_npy_file(tmp_path):
-    for shape in ((0, 1, 1, 1, 1), (10**9, 32, 3, 256, 256)):
+    for shape in ((0, 1, 1, 1), (10**12, 3, 256, 256)):
         header = preparing._npy_header(shape)
         assert len(header) == 256
         (tmp_path / "a.npy").write_bytes(header)

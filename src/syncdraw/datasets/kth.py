@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncdraw.datasets.caption_files import read_text
-from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames, gather, read_frames
+from syncdraw.datasets.decode import DecodedSequence, missing_frames, read_frames
 from syncdraw.datasets.folders import look_under
 from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.prepared import ClipConfig, Split
@@ -45,7 +45,7 @@ Ranges = list[tuple[int, int]]
 
 
 def list_kth(source: Path, actions: Sequence[Action] = ACTIONS) -> Listing:
-    """KTH: a clip from each sub-sequence, captioned 'person 1 is boxing', 'person 3 is running left to right'.
+    """KTH: clips from each sub-sequence, captioned 'person 1 is boxing', 'person 3 is running left to right'.
 
     People walk, jog and run into the picture and out of it. Their clips are cut from the frames in which they are
     visible, and the direction in their captions is measured, both by the difference from the background. Where no
@@ -131,39 +131,38 @@ def read_sequences(path: Path) -> tuple[dict[str, Ranges], set[str], list[Proble
 
 
 def _read_sequences_of_video(
-    ranges: dict[str, Ranges], source: Source, config: ClipConfig, seed: Sequence[int]
-) -> Iterator[DecodedClip | Problem]:
-    """The clips of one video."""
+    ranges: dict[str, Ranges], source: Source, config: ClipConfig
+) -> Iterator[DecodedSequence | Problem]:
+    """The sub-sequences of one video."""
     match = _VIDEO_NAME.fullmatch(source.path.name)
     assert match is not None
     crossing = match[3].lower() in CROSSING
     # The person is looked for as the clip will show the scene, so that a crop counts as the edge of the picture.
-    look = replace(config, channels=1, height=60, width=max(1, round(60 * config.width / config.height)))
+    look = replace(config, channels=1, height=60, width=max(1, round(60 * config.width / config.height)), shift=0)
     images = [image[0] for _, image in read_frames(source.path, look, None if crossing else ()) if image is not None]
     total = len(images) if crossing else sum(1 for _ in read_frames(source.path, look, ()))
     if total == 0:
         raise Unreadable("none of its frames can be decoded")
     small = np.stack(images) if crossing else None
 
-    chosen: list[NDArray[np.int64]] = []
-    directions: dict[tuple[int, ...], str] = {}
+    chosen: list[tuple[int, int, str]] = []
     for number, (first, last) in enumerate(ranges[match[1].lower()], 1):
         label = f"sub-sequence {number} (frames {first + 1}-{last + 1})"
         start, stop, direction = min(first, total), min(last + 1, total), ""
         if small is not None:
             start, stop, direction = find_person(small, start, stop)
-        try:
-            clips = choose_frames(start, stop, config, (*seed, number))
-        except TooShort as error:
+        if problem := missing_frames(stop - start, config):
             shown = " while the person is visible" if crossing else ""
-            yield Problem(source.name, f"{label} is too short ({error}{shown})")
+            yield Problem(source.name, f"{label} is {problem}{shown}")
             continue
         if crossing and not direction:
             yield Problem(source.name, f"{label} has no clear direction", "captioned without one")
-        chosen += clips
-        directions |= {tuple(frames.tolist()): direction for frames in clips}
-    for clip in gather(source.path, config, chosen):
-        yield replace(clip, measured=directions[tuple(clip.frames)])
+        chosen.append((start, stop, direction))
+    # A video of KTH is short; its sub-sequences may overlap.
+    wanted = {number for start, stop, _ in chosen for number in range(start, stop)}
+    kept = {number: image for number, image in read_frames(source.path, config, wanted) if image is not None}
+    for start, stop, direction in chosen:
+        yield DecodedSequence([kept[number] for number in range(start, stop)], start, direction)
 
 
 def find_person(images: NDArray[np.uint8], start: int, stop: int) -> tuple[int, int, str]:

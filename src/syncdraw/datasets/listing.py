@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from syncdraw.datasets.decode import read_clips
+from syncdraw.datasets.decode import read_sequence
 from syncdraw.datasets.parallel import Decoder
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.sources import Problem, Source
@@ -20,7 +20,7 @@ class Listing:
         config: what is cut from each file unless the caller says otherwise: the papers' shape.
         problems: the files, and lines of lists, that cannot be used, as far as names tell.
         remarks: what else is worth knowing, a sentence each.
-        decoder: how a clip is cut from a file; a data set has one of its own where its files are no plain videos.
+        decoder: how the frames are read from a file; a data set has one of its own where its files are no plain videos.
     """
 
     kind: str
@@ -28,4 +28,4 @@ class Listing:
     config: ClipConfig
     problems: list[Problem] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    decoder: Decoder = read_clips
+    decoder: Decoder = read_sequence

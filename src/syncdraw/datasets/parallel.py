@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from syncdraw.datasets.decode import DecodedClip, TooShort, content_hash
-from syncdraw.datasets.prepared import ClipConfig, ClipRecord
+from syncdraw.datasets.decode import DecodedSequence, content_hash, missing_frames
+from syncdraw.datasets.prepared import ClipConfig, SequenceRecord
 from syncdraw.datasets.sources import Problem, Source
 from syncdraw.fitting import Unreadable
 from syncdraw.video import frame_files
 
-Decoder = Callable[[Source, ClipConfig, Sequence[int]], Iterable[DecodedClip | Problem]]
-"""Cuts the clips from a source, given random seeds; raises `Unreadable` or `TooShort`."""
+Decoder = Callable[[Source, ClipConfig], Iterable[DecodedSequence | Problem]]
+"""Finds the sequences of a source; raises `Unreadable`."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,25 @@ class Entry:
     source: str
     size: int
     modified: int
-    records: list[ClipRecord] = field(default_factory=list)
+    records: list[SequenceRecord] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[str, int, int]:
         return self.source, self.size, self.modified
 
+    @property
+    def frames(self) -> int:
+        """Frames of all its sequences."""
+        return sum(record.length for record in self.records)
+
 
 @dataclass
 class Previous:
-    """What the destination holds already, cut in the same way: each source's entry, and its rows of `videos`."""
+    """What the destination holds already, decoded in the same way: each source's entry, and its first of `frames`."""
 
-    videos: NDArray[np.uint8]
-    entries: dict[tuple[str, int, int], tuple[Entry, list[int]]] = field(default_factory=dict)
+    frames: NDArray[np.uint8]
+    entries: dict[tuple[str, int, int], tuple[Entry, int]] = field(default_factory=dict)
 
 
 NOTHING = Previous(np.empty(0, np.uint8))
@@ -75,32 +80,38 @@ def file_stamp(path: Path) -> tuple[int, int]:
 def _decode_one(
     source: Source, config: ClipConfig, decoder: Decoder, previous: Previous, spool_folder: Path | None
 ) -> tuple[Entry, IO[bytes]]:
-    """Decode one source; its clips go to a file, which is in memory while it is small."""
+    """Decode one source; its frames go to a file, which is in memory while it is small."""
     entry = Entry(source.name, *file_stamp(source.path))
     spool: IO[bytes] = tempfile.SpooledTemporaryFile(1 << 24, dir=str(spool_folder) if spool_folder else None)  # noqa: SIM115 (the writer closes it)
     if entry.key in previous.entries:
-        entry, rows = previous.entries[entry.key]
-        for row in rows:
-            spool.write(previous.videos[row].data)
+        entry, start = previous.entries[entry.key]
+        for frame in previous.frames[start : start + entry.frames]:
+            spool.write(frame.data)
         return entry, spool
+    whole = 0
     try:
         hashed = content_hash(source.path)
-        # What a decoder gave before it failed is whole, and stays.
-        for found in decoder(source, config, (config.seed, int(hashed, 16))):
+        for found in decoder(source, config):
             if isinstance(found, Problem):
                 entry.problems.append(found)
                 continue
-            if spool_folder is not None:
-                spool.write(found.video.data)
+            length = 0
+            for length, frame in enumerate(found.frames, 1):  # noqa: B007 (it is counted)
+                if spool_folder is not None:
+                    spool.write(frame.data)
+            if problem := missing_frames(length, config):
+                entry.problems.append(Problem(source.name, problem))
+                break
+            whole = spool.tell()
             entry.records.append(
-                ClipRecord(
-                    source.name, found.frames, hashed, entry.size, entry.modified, "train", [], measured=found.measured
+                SequenceRecord(
+                    source.name, found.first, length, hashed, entry.size, entry.modified, "train", [], found.measured
                 )
             )
     except Unreadable as error:
         entry.problems.append(Problem(source.name, f"unreadable ({error})"))
-    except TooShort as error:
-        entry.problems.append(Problem(source.name, f"too short ({error})"))
+    # What a decoder gave before it failed is whole, and stays.
+    spool.truncate(whole)
     return entry, spool
 
 
@@ -114,7 +125,7 @@ def decode_in_order(
     progress: bool,
     done: int,
 ) -> Iterator[tuple[Entry, IO[bytes]]]:
-    """Decode side by side, hand out in order; the clips of only a few files are held at any time."""
+    """Decode side by side, hand out in order; the frames of only a few files are held at any time."""
     workers = workers or os.cpu_count() or 1
     waiting: deque[Future[tuple[Entry, IO[bytes]]]] = deque()
     bar = tqdm(total=done + len(sources), initial=done, unit="file", disable=not progress)

@@ -1,9 +1,11 @@
 """What a prepared folder holds, and how a training run reads it.
 
-A prepared folder has three files: `clips.npy`, one uint8 array `[clip, frame, channel, height, width]` that is mapped
-into memory and never read whole; `manifest.jsonl`, one line a clip in the same order (its source file, the numbers of
-its frames, the source's hash, size and time of change, its captions, its split); and `prepared.json`, the settings, a
-fingerprint of the sources, and the report of the preparation.
+A prepared folder has three files: `frames.npy`, one uint8 array `[frame, channel, height, width]` of whole sequences
+one after another, which is mapped into memory and never read whole; `manifest.jsonl`, one line a sequence in the same
+order (its source file, its first frame there and its length, the source's hash, size and time of change, its captions,
+its split); and `prepared.json`, the settings, a fingerprint of the sources, and the report of the preparation.
+
+Clips are cut from the sequences when they are asked for: `windows.py` says which frames they have.
 """
 
 from __future__ import annotations
@@ -18,20 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncdraw.datasets.clips import Clips
+from syncdraw.datasets.windows import Window, choose_frames, exchange_sides, may_be_mirrored, vary
 from syncdraw.errors import UserError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Fit = Literal["pad", "crop", "stretch"]
 Choice = Literal["neighbours", "spread", "random"]
+Mirror = Literal["never", "unsided", "exchanged"]
 
-FORMAT = 1
-CLIPS, MANIFEST, ABOUT = "clips.npy", "manifest.jsonl", "prepared.json"
+FORMAT = 2
+FRAMES, MANIFEST, ABOUT = "frames.npy", "manifest.jsonl", "prepared.json"
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What is cut from each file, and how.
+    """How the frames of a file are stored, and what is cut from them.
+
+    Files are stored whole, as `channels`, `height`, `width` and `fit` say. All else is about the clips that are cut
+    from them when they are asked for; to change it, prepare again, which decodes them only if other files are now long
+    enough.
 
     Attributes:
         frames: frames in a clip.
@@ -44,9 +52,24 @@ class ClipConfig:
         choice: which frames of the file: `neighbours`, a run that starts at a place drawn at random; `spread`, evenly
             spaced from the first to the last; `random`, drawn at random and kept in order (v1, section 4.4).
         stride: for `neighbours`, frames of the file from one frame of the clip to the next; 2 halves the frame rate.
-        clips_per_file: at most so many clips are cut from one file, each from its own equal share of it; 0 for as many
-            as fit.
-        seed: of all random choices. The same file and seed give the same frames, whatever its name or neighbours.
+        largest_stride: for `neighbours`, clips for training have any stride from `stride` to this one that fits the
+            file; 0 for `stride` alone. For those whose scenes may as well be faster, or who have few files.
+        clips_per_file: at most so many clips of one file in an epoch; 0 for as many as fit beside each other, so that
+            an epoch shows each file in proportion to its length. A file that is long enough gives one at least.
+        fixed: clips for training are the same in every epoch, as in the papers, and no two of a file overlap. Otherwise
+            each epoch draws them anew, from anywhere in the file. Clips of validation and test are always fixed.
+        loop: for `neighbours`, the last frame is followed by the first, so a clip may begin at any frame and be longer
+            than the file. For those whose files loop without a jump, as many GIFs do.
+        mirror: whether half of the clips for training are mirrored: `never`; `unsided`, where no caption of the file
+            has 'left' or 'right'; `exchanged`, everywhere, with 'left' and 'right' exchanged in the captions. A file
+            whose caption says 'clockwise' is never mirrored. For those whose scenes are as likely the other way round;
+            where writing is seen, they are not.
+        shift: clips for training are moved by up to so many pixels, up or down and to a side. For those who filmed by
+            hand: with a camera that stood still, the place would no longer be where it is.
+        brightness: clips for training are made brighter or darker by up to this share, 0.1 for a tenth. For those whose
+            new films will not have the light of the old ones.
+        seed: of the choice of fixed clips. The same file and seed give the same frames, whatever its name or
+            neighbours.
         validation_share: of the files, where the data set has no split of its own. The hash of a file's content
             decides, so that copies stay together; of a thousand files and more it alone, so that further files do not
             move it, of fewer such that each split gets its share (of 30 files 24, 3 and 3), and one at least.
@@ -63,7 +86,13 @@ class ClipConfig:
     fit: Fit = "pad"
     choice: Choice = "neighbours"
     stride: int = 1
+    largest_stride: int = 0
     clips_per_file: int = 1
+    fixed: bool = False
+    loop: bool = False
+    mirror: Mirror = "never"
+    shift: int = 0
+    brightness: float = 0.0
     seed: int = 0
     validation_share: float = 0.1
     test_share: float = 0.1
@@ -74,11 +103,22 @@ class ClipConfig:
                 raise UserError(f"{field} is {getattr(self, field)}; it must be 1 or more")
         if self.channels not in (1, 3):
             raise UserError(f"channels is {self.channels}; it must be 1 (grey) or 3 (red, green, blue)")
-        for field, known in (("fit", get_args(Fit)), ("choice", get_args(Choice))):
+        for field, known in (("fit", get_args(Fit)), ("choice", get_args(Choice)), ("mirror", get_args(Mirror))):
             if getattr(self, field) not in known:
                 raise UserError(f"{field} is {getattr(self, field)!r}; it must be one of {', '.join(known)}")
-        if self.stride > 1 and self.choice != "neighbours":
-            raise UserError(f"stride is {self.stride}, but choice is {self.choice!r}; a stride needs choice neighbours")
+        for field, usual in (("stride", 1), ("largest_stride", 0), ("loop", False)):
+            if getattr(self, field) != usual and self.choice != "neighbours":
+                raise UserError(
+                    f"{field} is {getattr(self, field)}, but choice is {self.choice!r}; {field} needs choice neighbours"
+                )
+        if self.largest_stride and self.largest_stride < self.stride:
+            raise UserError(
+                f"largest_stride is {self.largest_stride}; it must be {self.stride} (the stride) or more, or 0 for it"
+            )
+        if not 0 <= self.shift < min(self.height, self.width):
+            raise UserError(f"shift is {self.shift}; it must be 0 or more pixels, and less than height and width")
+        if not 0 <= self.brightness < 1:
+            raise UserError(f"brightness is {self.brightness}; it must be 0 or more, and less than 1")
         if self.clips_per_file < 0 or self.seed < 0:
             raise UserError("clips_per_file and seed must be 0 or more")
         if not (self.validation_share >= 0 and self.test_share >= 0 and self.validation_share + self.test_share < 1):
@@ -91,8 +131,18 @@ class ClipConfig:
 
     @property
     def span(self) -> int:
-        """Frames that a file must have for one clip."""
+        """Frames of the file from a clip's first to its last."""
         return (self.frames - 1) * self.stride + 1
+
+    @property
+    def least_frames(self) -> int:
+        """Frames that a file must have for one clip; for a loop, two are enough."""
+        return min(self.span, 2) if self.loop else self.span
+
+    def clips_in(self, length: int) -> int:
+        """Clips that a sequence of so many frames, `least_frames` or more, gives in an epoch."""
+        fitting = max(1, length // self.span)
+        return min(fitting, self.clips_per_file) if self.clips_per_file else fitting
 
     def split_of(self, hashed: str) -> Split:
         """The split of a file with this hash (hexadecimal); it does not depend on the other files."""
@@ -103,22 +153,24 @@ class ClipConfig:
 
 
 @dataclass(frozen=True)
-class ClipRecord:
-    """One line of the manifest: where a clip came from.
+class SequenceRecord:
+    """One line of the manifest: where a sequence came from.
 
     Attributes:
         source: the file, or the folder of frames, relative to the folder that was prepared.
-        frames: the numbers of the clip's frames in it, the first frame being 0.
+        first: the number of the sequence's first frame in it, that of the file being 0.
+        length: frames.
         hash: BLAKE2b of its content, hexadecimal.
         size: bytes.
         modified: time of its last change, nanoseconds since 1970; of a folder, a number that changes with its frames.
         split: `train`, `validation` or `test`.
         captions: none, one or several.
-        measured: what the pixels said about the clip, and its captions repeat (KTH: `right to left`); else empty.
+        measured: what the pixels said about the sequence, and its captions repeat (KTH: `right to left`); else empty.
     """
 
     source: str
-    frames: list[int]
+    first: int
+    length: int
     hash: str
     size: int
     modified: int
@@ -136,7 +188,8 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         found = about["format"]
-        ClipConfig(**about["config"])
+        if found == FORMAT:
+            ClipConfig(**about["config"])
     except FileNotFoundError:
         raise UserError(
             f"{folder} is not a prepared folder (it has no {ABOUT}); make one with syncdraw prepare"
@@ -144,24 +197,27 @@ def read_about(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / ABOUT} is damaged ({error}); prepare the folder anew") from error
     if found != FORMAT:
-        raise UserError(f"{folder} has cache format {found}, this version of syncdraw reads {FORMAT}; prepare it anew")
+        raise UserError(
+            f"{folder} was prepared by another version of syncdraw (it has format {found}, this version reads "
+            f"{FORMAT}); prepare it anew with syncdraw prepare"
+        )
     return cast(dict[str, Any], about)
 
 
-def read_manifest(folder: Path) -> list[ClipRecord]:
-    """All clips of a prepared folder, in the order of `clips.npy`.
+def read_manifest(folder: Path) -> list[SequenceRecord]:
+    """All sequences of a prepared folder, in the order of `frames.npy`.
 
     Raises:
         UserError: a line is damaged.
     """
-    known = {field.name for field in fields(ClipRecord)}
+    known = {field.name for field in fields(SequenceRecord)}
     records = []
     path, number = folder / MANIFEST, 0
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):  # noqa: B007 (the message names it)
                 values = json.loads(line)
-                records.append(ClipRecord(**{name: values[name] for name in values if name in known}))
+                records.append(SequenceRecord(**{name: values[name] for name in values if name in known}))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}, line {number}, is damaged ({error}); prepare the folder anew") from error
     return records
@@ -170,16 +226,16 @@ def read_manifest(folder: Path) -> list[ClipRecord]:
 class PreparedClips:
     """One split of a prepared folder, as a `Dataset`.
 
-    Clips are copied out of the memory-mapped array when they are asked for; nothing else of it is held in memory.
+    Frames are copied out of the memory-mapped array when they are asked for; nothing else of it is held in memory.
 
     Args:
-        folder: made by one of the `prepare_*` functions.
+        folder: made by `prepare`.
         split: `train`, `validation` or `test`.
         captions: True keeps the clips that have a caption and hands out captions; False keeps every clip and hands out
             none; None means True if any clip of the folder has a caption.
 
     Attributes:
-        records: the `ClipRecord` of each clip, in order.
+        records: the `SequenceRecord` of what each clip is cut from, in order.
         config: the `ClipConfig` that the folder was prepared with.
 
     Raises:
@@ -195,59 +251,90 @@ class PreparedClips:
         records = read_manifest(self.folder)
         try:
             # As a plain array: indexing a memmap object costs three times as much.
-            self._videos: NDArray[np.uint8] = np.asarray(np.load(self.folder / CLIPS, mmap_mode="r"))
+            self._frames: NDArray[np.uint8] = np.asarray(np.load(self.folder / FRAMES, mmap_mode="r"))
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.folder / CLIPS} is damaged ({error}); prepare the folder anew") from error
-        if self._videos.shape != (len(records), *self.config.shape):
-            raise UserError(f"{self.folder / CLIPS} does not fit its manifest; prepare the folder anew")
+            raise UserError(f"{self.folder / FRAMES} is damaged ({error}); prepare the folder anew") from error
+        lengths = [record.length for record in records]
+        if self._frames.shape != (sum(lengths), *self.config.shape[1:]) or min(lengths) < self.config.least_frames:
+            raise UserError(f"{self.folder / FRAMES} does not fit its manifest; prepare the folder anew")
 
         self.captioned = any(record.captions for record in records) if captions is None else captions
-        usable = [row for row, record in enumerate(records) if record.captions or not self.captioned]
-        rows = [row for row in usable if records[row].split == split]
-        if not rows:
-            held = Counter(records[row].split for row in usable)
+        clips = [self.config.clips_in(length) for length in lengths]
+        rows = [row for row, record in enumerate(records) if record.captions or not self.captioned]
+        held = Counter({name: sum(clips[row] for row in rows if records[row].split == name) for name in SPLITS})
+        if not held[split]:
             counts = ", ".join(f"{held[name]} for {name}" for name in SPLITS)
             what = "clip with a caption" if self.captioned else "clip"
             raise UserError(f"{self.folder} has no {what} for {split} ({counts}); add clips or change the shares")
-        self._rows = np.array(rows, dtype=np.int64)
-        self.records = [records[row] for row in rows]
+        starts = np.cumsum([0, *lengths])
+        # What each clip is cut from: the row of its sequence, and which of the sequence's clips it is.
+        cut = [(row, number) for row in rows if records[row].split == split for number in range(clips[row])]
+        self._starts = np.array([starts[row] for row, _ in cut], dtype=np.int64)
+        self._numbers = np.array([number for _, number in cut], dtype=np.int64)
+        self.records = [records[row] for row, _ in cut]
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.records)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """`(frames, channels, height, width)` of every clip."""
         return self.config.shape
 
-    def take(self, indices: NDArray[np.int64], caption_seed: int | None = None) -> Clips:
+    def take(
+        self,
+        indices: NDArray[np.int64],
+        seed: int | None = None,
+        epochs: NDArray[np.int64] | int = 0,
+    ) -> Clips:
         """The clips with these numbers, in this order.
 
         Args:
             indices: `[batch]`, each 0 or more and less than the length.
-            caption_seed: which caption a clip with several of them gets: None for its first; otherwise one drawn from
-                the seed and the clip's number, so that a loop that passes its step sees all of them in time.
+            seed: what is drawn anew in each epoch depends on it, on the epoch and on the clip's number, and on nothing
+                else: the window and its variations, in the training split; and, in all of them, which caption a clip
+                with several of them gets. None gives fixed windows, unvaried, and each clip's first caption.
+            epochs: of each clip, or one for all.
         """
-        videos = self._videos[self._rows[indices]]
-        if not self.captioned:
-            return Clips(videos, None)
+        videos = np.empty((len(indices), *self.shape), np.uint8)
         captions = []
-        for index in indices.tolist():
-            choices = self.records[index].captions
-            chosen = 0
-            if caption_seed is not None and len(choices) > 1:
-                # A negative index names the same clip as its positive twin, and must draw the same caption.
-                chosen = int(np.random.default_rng((caption_seed, index % len(self))).integers(len(choices)))
-            captions.append(choices[chosen])
-        return Clips(videos, captions)
+        for place, (index, epoch) in enumerate(zip(indices, np.broadcast_to(epochs, len(indices)), strict=True)):
+            window, caption = self._draw(int(index), seed, int(epoch))
+            videos[place] = window.show(self._frames[self._starts[index] + window.frames])
+            captions.append(caption)
+        return Clips(videos, captions if self.captioned else None)
+
+    def window(self, index: int, seed: int | None = None, epoch: int = 0) -> Window:
+        """What `take` shows in the clip with this number."""
+        return self._draw(index, seed, epoch)[0]
+
+    def _draw(self, index: int, seed: int | None, epoch: int) -> tuple[Window, str]:
+        """The window and the caption of a clip; a caption of '' for a clip that has none."""
+        record, number, config = self.records[index], int(self._numbers[index]), self.config
+        # A negative index names the same clip as its positive twin, and must give the same.
+        random = np.random.default_rng((seed or 0, epoch, index % len(self)))
+        varied = seed is not None and self.split == "train"
+        if varied and not config.fixed:
+            frames = choose_frames(record.length, number, config, random, anywhere=True)
+        else:
+            chosen = np.random.default_rng((config.seed, int(record.hash, 16), record.first, number))
+            frames = choose_frames(record.length, number, config, chosen)
+        window = vary(frames, record.captions, config, random) if varied else Window(frames)
+        captions = record.captions or [""]
+        return window, window.caption(captions[0 if seed is None else random.integers(len(captions))])
 
     def wordings(self) -> list[str]:
-        """The captions of all splits.
+        """The captions of all splits, and of their mirror images where there can be some.
 
         A word that is in no training clip means nothing to a model that is trained on them, but held-out captions can
         be read; a frozen encoder is the way to words that were not trained on.
         """
-        return [text for record in read_manifest(self.folder) for text in record.captions]
+        records = read_manifest(self.folder)
+        told = [text for record in records for text in record.captions]
+        mirrored = [record for record in records if may_be_mirrored(record.captions, self.config)]
+        return told + [
+            other for record in mirrored for text in record.captions if (other := exchange_sides(text)) != text
+        ]
 
     def __reduce__(self) -> tuple[type[PreparedClips], tuple[Path, Split, bool]]:
         """Sent to another process, the data set opens its files there; the array itself does not travel."""

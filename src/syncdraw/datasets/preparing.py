@@ -29,12 +29,12 @@ from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.parallel import NOTHING, Entry, Previous, decode_in_order, file_stamp
 from syncdraw.datasets.prepared import (
     ABOUT,
-    CLIPS,
     FORMAT,
+    FRAMES,
     MANIFEST,
     SPLITS,
     ClipConfig,
-    ClipRecord,
+    SequenceRecord,
     Split,
     read_about,
     read_manifest,
@@ -90,8 +90,8 @@ def prepare(
 # ---- splits ----------------------------------------------------------------------------------------------------------
 
 
-def _records(entries: Sequence[Entry], sources: Sequence[Source], config: ClipConfig) -> list[ClipRecord]:
-    """All clips in order, with what does not come from their pixels: split and captions."""
+def _records(entries: Sequence[Entry], sources: Sequence[Source], config: ClipConfig) -> list[SequenceRecord]:
+    """All sequences in order, with what does not come from their pixels: split and captions."""
     pairs = [(record, source) for entry, source in zip(entries, sources, strict=True) for record in entry.records]
     captioned = {_shared(record, source) for record, source in pairs if source.captions}
     # How many clips there are of each file (or group, or content): apart for those of which a list says that they are
@@ -100,7 +100,7 @@ def _records(entries: Sequence[Entry], sources: Sequence[Source], config: ClipCo
     for record, source in pairs:
         if _is_drawn(source):
             shared = _shared(record, source)
-            counts[source.split is None, shared in captioned][shared] += 1
+            counts[source.split is None, shared in captioned][shared] += config.clips_in(record.length)
     splits: dict[tuple[bool, str], Split] = {}
     for (free, _), counted in counts.items():
         shares = config if free else replace(config, test_share=0.0)
@@ -120,8 +120,8 @@ def _is_drawn(source: Source) -> bool:
     return source.split is None or (source.split == "train" and bool(source.group))
 
 
-def _shared(record: ClipRecord, source: Source) -> str:
-    """What all clips of one split have in common, as a hash: their group, else their file's content."""
+def _shared(record: SequenceRecord, source: Source) -> str:
+    """What all sequences of one split have in common, as a hash: their group, else their file's content."""
     return hashlib.blake2b(source.group.encode()).hexdigest() if source.group else record.hash
 
 
@@ -159,24 +159,35 @@ def _splits(counts: Mapping[str, int], config: ClipConfig) -> dict[str, Split]:
 
 def _report(entries: Sequence[Entry], listing: Listing, config: ClipConfig, remarks: Sequence[str]) -> Report:
     records = _records(entries, listing.sources, config)
+    splits: dict[str, int] = {split: _clips(records, config, split) for split in SPLITS}
+    size = sum(record.length for record in records) * _frame_bytes(config)
+    large = [f"the frames take {size / 1e9:.1f} GB on disk"] if size > _LARGE else []
     return Report(
         sources=len(listing.sources),
-        clips=len(records),
-        captioned=sum(bool(record.captions) for record in records),
-        splits={name: sum(record.split == name for record in records) for name in SPLITS},
+        clips=sum(splits.values()),
+        captioned=_clips([record for record in records if record.captions], config),
+        splits=splits,
         problems=[*listing.problems, *(problem for entry in entries for problem in entry.problems)],
-        remarks=[*remarks, *_of_few(records, listing.sources, config)],
+        remarks=[*remarks, *_of_few(records, listing.sources, config), *large],
     )
 
 
-def _of_few(records: Sequence[ClipRecord], sources: Sequence[Source], config: ClipConfig) -> list[str]:
+_LARGE = 10**9
+
+
+def _clips(records: Sequence[SequenceRecord], config: ClipConfig, split: Split | None = None) -> int:
+    """Clips of all sequences, or of those of a split."""
+    return sum(config.clips_in(record.length) for record in records if split in (None, record.split))
+
+
+def _of_few(records: Sequence[SequenceRecord], sources: Sequence[Source], config: ClipConfig) -> list[str]:
     """What training and evaluation will miss: clips that are held out, or captions."""
     remarks = []
     captioned = [record for record in records if record.captions]
     if 0 < len(captioned) < len(records):
         remarks.append(
-            f"{len(captioned)} of {len(records)} clips have a caption: a model that draws from captions trains on "
-            "these alone"
+            f"{_clips(captioned, config)} of {_clips(records, config)} clips have a caption: a model that draws from "
+            "captions trains on these alone"
         )
     usable, what = (captioned, "clip with a caption") if captioned else (records, "clip")
     shares = {"validation": config.validation_share, "test": config.test_share}
@@ -205,8 +216,9 @@ class _Job:
         there = named(self.destination)
         kind, config = self.listing.kind, asdict(self.config)
         self._settings = {"kind": kind, "format": FORMAT, "config": config}
-        # Splits and captions are added to what is decoded, so a change of theirs costs no decoding.
-        self._pixels = _digest([kind, FORMAT, {name: config[name] for name in config if not name.endswith("_share")}])
+        # All else is added to what is decoded, or chosen from it, so a change of it costs no decoding.
+        fitted = [config[name] for name in ("channels", "height", "width", "fit")]
+        self._pixels = _digest([kind, FORMAT, fitted, self.config.least_frames])
         work = there.with_name(f".{there.name}.preparing")
         try:
             self._check_replaceable(there)
@@ -251,15 +263,15 @@ class _Job:
         held = {path.name for path in there.iterdir()} if there.is_dir() else {there.name}
         if held and ABOUT not in held:
             raise UserError(f"{there} exists and was not made by syncdraw prepare; give a new folder, or delete it")
-        if others := sorted(held - {ABOUT, CLIPS, MANIFEST}):
+        if others := sorted(held - {ABOUT, FRAMES, MANIFEST, _FORMER}):
             raise UserError(f"{there} holds {shortened(others)} beside prepared clips; give a new folder, or move them")
 
     def _about(self) -> dict[str, Any]:
         """`prepared.json` of the destination as it is, or nothing if it or what it tells of is missing or damaged."""
         with suppress(UserError, Unreadable, OSError, KeyError, TypeError):
             about = read_about(self.destination)
-            shape = (about["report"]["clips"], *ClipConfig(**about["config"]).shape)
-            array = self.destination / CLIPS
+            shape = (about["frames"], *ClipConfig(**about["config"]).shape[1:])
+            array = self.destination / FRAMES
             with array.open("rb") as file:
                 whole = file.read(_HEADER) == _npy_header(shape) and array.stat().st_size == _HEADER + np.prod(shape)
             if whole and about["manifest"] == content_hash(self.destination / MANIFEST):
@@ -268,9 +280,10 @@ class _Job:
 
     def _build(self, work: Path, about: dict[str, Any], stamps: Sequence[tuple[int, int]]) -> Report:
         previous = self._previous(about)
-        entries, rows, offset = self._resumed(work, stamps)
-        with (work / CLIPS).open("r+b") as array, (work / "journal.jsonl").open("r+b") as journal:
-            array.truncate(_HEADER + rows * self._clip_bytes)
+        entries, offset = self._resumed(work, stamps)
+        frames = sum(entry.frames for entry in entries)
+        with (work / FRAMES).open("r+b") as array, (work / "journal.jsonl").open("r+b") as journal:
+            array.truncate(_HEADER + frames * _frame_bytes(self.config))
             array.seek(0, os.SEEK_END)
             journal.truncate(offset)
             journal.seek(offset)
@@ -281,73 +294,70 @@ class _Job:
                 with spool:
                     spool.seek(0)
                     shutil.copyfileobj(spool, array, 1 << 20)
-                # The array first: a line in the journal promises that its clips are there.
+                # The array first: a line in the journal promises that its frames are there.
                 array.flush()
                 journal.write(json.dumps(asdict(entry)).encode() + b"\n")
                 journal.flush()
                 entries.append(entry)
-                rows += len(entry.records)
+                frames += entry.frames
             array.seek(0)
-            array.write(_npy_header((rows, *self.config.shape)))
+            array.write(_npy_header((frames, *self.config.shape[1:])))
             array.flush()
             os.fsync(array.fileno())
         remarks = [*self.listing.remarks, *_changes(about, self._settings)]
         if reused := sum(entry.key in previous.entries for entry in entries):
-            remarks.append(f"{reused} files had not changed; their clips were copied, not decoded")
+            remarks.append(f"{reused} files had not changed; their frames were copied, not decoded")
         report = _report(entries, self.listing, self.config, remarks)
         if report.clips:
-            self._publish(work / CLIPS, entries, report)
+            self._publish(work / FRAMES, entries, report)
         remove_tree(work, inside=work.parent)
         report.require_clips()
         return report
 
-    @property
-    def _clip_bytes(self) -> int:
-        return int(np.prod(self.config.shape))
-
     def _previous(self, about: dict[str, Any]) -> Previous:
-        """The clips of the destination as it is, if they were cut in the same way."""
+        """The frames of the destination as it is, if they were decoded in the same way."""
         if about.get("pixels") != self._pixels:
             return NOTHING
         records = read_manifest(self.destination)
-        previous = Previous(np.asarray(np.load(self.destination / CLIPS, mmap_mode="r")))
+        previous = Previous(np.asarray(np.load(self.destination / FRAMES, mmap_mode="r")))
         said: dict[str, list[Problem]] = {}
         for one in about["decoding"]:
             said.setdefault(one["name"], []).append(Problem(**one))
-        for row, record in enumerate(records):
+        start = 0
+        for record in records:
             fresh = Entry(record.source, record.size, record.modified, problems=said.get(record.source, []))
-            entry, rows = previous.entries.setdefault(fresh.key, (fresh, []))
+            entry, _ = previous.entries.setdefault(fresh.key, (fresh, start))
             entry.records.append(record)
-            rows.append(row)
+            start += record.length
         return previous
 
-    def _resumed(self, work: Path, stamps: Sequence[tuple[int, int]]) -> tuple[list[Entry], int, int]:
-        """What a run that was broken off has left: its entries, their number of clips, and the journal's good bytes."""
-        array, journal = work / CLIPS, work / "journal.jsonl"
+    def _resumed(self, work: Path, stamps: Sequence[tuple[int, int]]) -> tuple[list[Entry], int]:
+        """What a run that was broken off has left: its entries, and how many bytes of the journal are good."""
+        array, journal = work / FRAMES, work / "journal.jsonl"
         head = json.dumps({"pixels": self._pixels}).encode() + b"\n"
         entries: list[Entry] = []
-        rows, offset = 0, len(head)
+        frames, offset = 0, len(head)
         with suppress(OSError, ValueError, TypeError, KeyError):
-            held = (array.stat().st_size - _HEADER) // self._clip_bytes
+            held = (array.stat().st_size - _HEADER) // _frame_bytes(self.config)
             lines = journal.read_bytes().splitlines(keepends=True)
             if not lines or lines[0] != head:
                 lines = []
             for line, source, stamp in zip(lines[1:], self.listing.sources, stamps, strict=False):
                 values = json.loads(line)
                 entry = Entry(
-                    **{**values, "records": [ClipRecord(**record) for record in values["records"]],
+                    **{**values, "records": [SequenceRecord(**record) for record in values["records"]],
                        "problems": [Problem(**problem) for problem in values["problems"]]}
                 )  # fmt: skip
                 same = entry.key == (source.name, *stamp)
-                if not same or not line.endswith(b"\n") or rows + len(entry.records) > held:
+                if not same or not line.endswith(b"\n") or frames + entry.frames > held:
                     break
                 entries.append(entry)
-                rows += len(entry.records)
+                frames += entry.frames
                 offset += len(line)
         if not entries:
             array.write_bytes(bytes(_HEADER))
             journal.write_bytes(head)
-        return entries, rows, offset
+        return entries, offset
 
     def _publish(self, array: Path, entries: Sequence[Entry], report: Report) -> None:
         with atomic_path(self.destination) as folder:
@@ -358,13 +368,14 @@ class _Job:
             about = {
                 **self._settings,
                 "pixels": self._pixels,
+                "frames": sum(entry.frames for entry in entries),
                 "manifest": content_hash(folder / MANIFEST),
                 "fingerprint": self._fingerprint,
                 "report": asdict(report),
                 "decoding": [asdict(problem) for entry in entries for problem in entry.problems],
             }
             (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-            os.replace(array, folder / CLIPS)
+            os.replace(array, folder / FRAMES)
 
 
 def _digest(value: Any) -> str:
@@ -383,10 +394,15 @@ def _changes(about: dict[str, Any], settings: dict[str, Any]) -> list[str]:
 
 
 _HEADER = 256
+_FORMER = "clips.npy"  # what a prepared folder of format 1 has in the place of the frames
+
+
+def _frame_bytes(config: ClipConfig) -> int:
+    return config.channels * config.height * config.width
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """The head of a .npy file, padded to `_HEADER` bytes so that it can be written once the clips are counted."""
+    """The head of a .npy file, padded to `_HEADER` bytes so that it can be written once the frames are counted."""
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
     text = buffer.getvalue()[10:].rstrip()
@@ -395,7 +411,7 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
 
 @contextmanager
 def _locked(work: Path, progress: bool) -> Iterator[None]:
-    """One process at a time in the folder `work`; others wait. Without the lock, two runs would mix their clips."""
+    """One process at a time in the folder `work`; others wait. Without the lock, two runs would mix their frames."""
     if sys.platform == "win32":
         work.mkdir(parents=True, exist_ok=True)
         yield

@@ -55,7 +55,7 @@ class Report:
 
     Attributes:
         sources: files looked at.
-        clips: clips that came of them.
+        clips: clips that they give in an epoch.
         captioned: clips that have a caption.
         splits: clips in each split.
         problems: each file that is not as it should be.

@@ -6,15 +6,16 @@ and their loader scales them to 64 x 64.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 from PIL import Image
 
 from syncdraw.datasets.caption_files import read_text
-from syncdraw.datasets.decode import DecodedClip, TooShort, choose_frames
+from syncdraw.datasets.decode import DecodedSequence, missing_frames
 from syncdraw.datasets.folders import look_under
 from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.prepared import ClipConfig
@@ -67,24 +68,20 @@ def list_vgan(source: Path, list_file: Path | None = None) -> Listing:
     return Listing("vgan", sources, VGAN_CLIPS, problems, content.remarks, _read_stack)
 
 
-def _read_stack(source: Source, config: ClipConfig, seed: Sequence[int]) -> Iterator[DecodedClip | Problem]:
-    """The clips of one stack of frames."""
+def _read_stack(source: Source, config: ClipConfig) -> Iterator[DecodedSequence | Problem]:
+    """The frames of one stack."""
     with reading(), Image.open(source.path, formats=["JPEG"]) as image:
         side, height = image.size
         check_size(side, height)
         total, rest = divmod(height, side)
         if rest or total == 0:
             raise Unreadable(f"{side} x {height} pixels are no stack of square frames")
-        try:
-            chosen = choose_frames(0, total, config, seed)
-        except TooShort as error:
-            if config.choice != "neighbours":
-                raise
-            run = np.minimum(config.stride * np.arange(config.frames), total - 1)
-            chosen = [run.astype(np.int64)]
-            yield Problem(source.name, f"too short ({error})", "its last frame is repeated")
         reformatter = VideoReformatter()
-        for frames in chosen:
-            pictures = [image.crop((0, side * n, side, side * (n + 1))) for n in frames.tolist()]
-            video = np.stack([fit_frame(picture_frame(picture), config, reformatter) for picture in pictures])
-            yield DecodedClip(video, frames.tolist())
+
+        def frame(number: int) -> NDArray[np.uint8]:
+            picture = image.crop((0, side * number, side, side * (number + 1)))
+            return fit_frame(picture_frame(picture), config, reformatter)
+
+        if problem := missing_frames(total, config):
+            yield Problem(source.name, problem, "its last frame is repeated")
+        yield DecodedSequence(frame(min(number, total - 1)) for number in range(max(total, config.least_frames)))

@@ -25,7 +25,7 @@ from syncdraw.datasets.sources import Problem, Source, shortened
 from syncdraw.errors import UserError
 from syncdraw.video import frame_files, kind_of
 
-FOLDER_CLIPS = ClipConfig()
+FOLDER_CLIPS = ClipConfig(clips_per_file=0)
 
 _DRAWN_SUFFIXES = frozenset({".gif", ".webp", ".mp4", ".png"})
 

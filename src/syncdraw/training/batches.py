@@ -57,7 +57,8 @@ class Batches:
         share = self.processes.share(self.batch_size)
         indices = shuffled(len(self.dataset), step * self.batch_size, self.batch_size, self.seed)[share]
         if isinstance(self.dataset, PreparedClips):
-            clips = self.dataset.take(indices, caption_seed=mix(self.seed, step))
+            epochs = (step * self.batch_size + np.arange(self.batch_size)[share]) // len(self.dataset)
+            clips = self.dataset.take(indices, self.seed, epochs)
         else:
             clips = self.dataset.take(indices)
         generator = torch.Generator().manual_seed(mix(self.seed, step))

@@ -16,7 +16,7 @@ from syncdraw.config import SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.prepared import PreparedClips, read_about
-from syncdraw.datasets.video_folder import list_folder
+from syncdraw.datasets.video_folder import find_clips
 from syncdraw.errors import UserError
 from syncdraw.evaluation.reports import data_of
 from syncdraw.evaluation.samples import sample_batches
@@ -111,7 +111,7 @@ def find_source(text: str) -> Origin:
 
 
 def _of_folder(name: str, folder: Path, real: bool) -> Origin:
-    paths = [source.path for source in list_folder(folder).sources]
+    paths = find_clips(folder)
 
     def open_clips(seed: int) -> RealClips:
         return RealClips(str(folder), len(paths), lambda number: _read(paths[number]), seed)

@@ -1,0 +1,122 @@
+"""Which frames of a sequence make a clip, and how a clip for training is varied.
+
+A sequence of many frames gives as many clips as windows fit into it. For evaluation, and wherever the same clip is
+asked for again, each clip is a window of its own share of the sequence. For training, each epoch draws the windows
+anew: then few files are as many clips as they have frames.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from syncdraw.datasets.prepared import ClipConfig
+
+_SIDE = re.compile(r"\b(left|right)(?=(?:wards?|most|hand(?:ed)?)?\b)", re.IGNORECASE)
+_TURN = re.compile(r"clockwise", re.IGNORECASE)  # also counterclockwise and anticlockwise
+
+
+def choose_frames(
+    length: int, number: int, config: ClipConfig, random: np.random.Generator, anywhere: bool = False
+) -> NDArray[np.int64]:
+    """The frames of one clip.
+
+    Args:
+        length: frames of the sequence; `config.least_frames` or more.
+        number: which of its `config.clips_in(length)` clips.
+        config: how frames are chosen.
+        random: decides on all that is left to chance.
+        anywhere: windows of neighbours may begin at any frame, and have any of the strides that fit. The clips of a
+            sequence then begin in order, each in its own equal part of all the places where a window can begin, so that
+            together they cover it evenly. Otherwise each clip lies in its own equal share of the frames, and no two
+            have a frame in common.
+
+    Returns:
+        their numbers, the sequence's first frame being 0, `[config.frames]`.
+    """
+    clips = config.clips_in(length)
+    steps = np.arange(config.frames, dtype=np.int64)
+    if anywhere and config.choice == "neighbours":
+        strides = range(config.stride, max(config.stride, config.largest_stride) + 1)
+        fitting = [stride for stride in strides if config.loop or (config.frames - 1) * stride < length]
+        stride = fitting[random.integers(len(fitting))]
+        places = length if config.loop else length - (config.frames - 1) * stride
+        begin = min(int(places * (number + random.random()) / clips), places - 1)
+        return (begin + stride * steps) % length
+    first, last = length * number // clips, length * (number + 1) // clips
+    if config.choice == "spread":
+        return np.linspace(first, last - 1, config.frames).round().astype(np.int64)
+    if config.choice == "random":
+        return np.sort(first + random.choice(last - first, config.frames, replace=False)).astype(np.int64)
+    # A loop may be shorter than a window, and then goes round.
+    begin = int(random.integers(first, max(first, last - config.span), endpoint=True))
+    return (begin + config.stride * steps) % length
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is shown of a sequence in one clip.
+
+    Attributes:
+        frames: their numbers, the sequence's first frame being 0, `[frame]`.
+        mirrored: left and right are exchanged, in the picture and in the caption.
+        shift: pixels by which the picture is moved down, and to the right; its edge is repeated behind it.
+        brightness: by which each value is multiplied.
+    """
+
+    frames: NDArray[np.int64]
+    mirrored: bool = False
+    shift: tuple[int, int] = (0, 0)
+    brightness: float = 1.0
+
+    def show(self, video: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The clip, given its frames as they are stored: both uint8 `[frame, channel, height, width]`."""
+        if self.mirrored:
+            video = video[..., ::-1]
+        if self.shift != (0, 0):
+            rows, columns = (
+                np.clip(np.arange(size) - by, 0, size - 1) for size, by in zip(video.shape[2:], self.shift, strict=True)
+            )
+            video = video[..., rows[:, None], columns]
+        if self.brightness != 1:
+            video = np.clip(np.rint(video * self.brightness), 0, 255).astype(np.uint8)
+        return video
+
+    def caption(self, caption: str) -> str:
+        """A caption of the sequence, as it is true of this clip."""
+        return exchange_sides(caption) if self.mirrored else caption
+
+
+def vary(frames: NDArray[np.int64], captions: list[str], config: ClipConfig, random: np.random.Generator) -> Window:
+    """A window of these frames, mirrored, moved and brightened as `config` allows and chance decides.
+
+    Args:
+        captions: of the sequence; they decide whether it may be mirrored.
+    """
+    mirrored = bool(random.integers(2)) and may_be_mirrored(captions, config)
+    down, right = random.integers(-config.shift, config.shift, 2, endpoint=True).tolist()
+    brightness = 1 + config.brightness * random.uniform(-1, 1)
+    return Window(frames, mirrored, (down, right), brightness)
+
+
+def may_be_mirrored(captions: list[str], config: ClipConfig) -> bool:
+    """Whether a sequence's captions can be made true of its mirror image, in the way that `config.mirror` says."""
+    if config.mirror == "never" or any(_TURN.search(caption) for caption in captions):
+        return False
+    return config.mirror == "exchanged" or not any(_SIDE.search(caption) for caption in captions)
+
+
+def exchange_sides(caption: str) -> str:
+    """The caption with the English words 'left' and 'right' exchanged; leftward and right-handed too, bright not."""
+
+    def other(match: re.Match[str]) -> str:
+        side = match[0]
+        opposite = "right" if side.lower() == "left" else "left"
+        return opposite.upper() if side.isupper() else opposite.capitalize() if side[0].isupper() else opposite
+
+    return _SIDE.sub(other, caption)

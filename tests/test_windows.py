@@ -1,0 +1,251 @@
+"""Clips that are cut from whole sequences: which frames, mirrored or not, in which batch, in which epoch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from making_clips import textures, write_clip
+from syncdraw.datasets.clips import shuffled
+from syncdraw.datasets.decode import read_frames
+from syncdraw.datasets.prepared import ClipConfig, PreparedClips
+from syncdraw.datasets.preparing import prepare
+from syncdraw.datasets.video_folder import list_folder
+from syncdraw.datasets.windows import Window, choose_frames, exchange_sides, may_be_mirrored
+
+ALL = ClipConfig(
+    frames=4, channels=3, height=12, width=16, clips_per_file=0, validation_share=0.0, test_share=0.0
+)  # fmt: skip
+LENGTHS = {"a.mp4": 30, "b.gif": 4, "c.webp": 9, "d.mkv": 17}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    for number, (name, length) in enumerate(LENGTHS.items()):
+        path = write_clip(folder / name, textures(length, number))
+        path.with_suffix(".txt").write_text(f"squares {number} go to the right\nRight go squares {number}\n")
+    return folder
+
+
+@pytest.fixture
+def opened(films, tmp_path):
+    def prepared(**changes):
+        config = replace(ALL, **changes)
+        prepare(list_folder(films), tmp_path / "out", config, progress=False)
+        return PreparedClips(tmp_path / "out")
+
+    return prepared
+
+
+def decoded(films, name, config=ALL):
+    return np.stack([image for _, image in read_frames(films / name, config)])
+
+
+def every(dataset):
+    return np.arange(len(dataset))
+
+
+# ---- pixels ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"largest_stride": 5}, {"loop": True}, {"choice": "random"}, {"choice": "spread"}, {"stride": 2, "frames": 2}],
+)
+def test_a_window_is_the_decoded_file_frame_by_frame(films, opened, changes):
+    dataset = opened(**changes)
+    files = {name: decoded(films, name) for name in LENGTHS}
+    for seed, epoch in ((None, 0), (0, 0), (0, 1), (5, 3)):
+        videos = dataset.take(every(dataset), seed, epoch).videos
+        for index, video in enumerate(videos):
+            frames = dataset.window(index, seed, epoch).frames
+            np.testing.assert_array_equal(video, files[dataset.records[index].source][frames])
+
+
+def test_windows_begin_anywhere_with_any_stride(opened):
+    dataset = opened(largest_stride=3)
+    begun, strides = {name: set() for name in LENGTHS}, {name: Counter() for name in LENGTHS}
+    for epoch in range(150):
+        for index, record in enumerate(dataset.records):
+            frames = dataset.window(index, 0, epoch).frames
+            (stride,) = set(np.diff(frames).tolist())
+            assert 0 <= frames[0] <= frames[-1] < LENGTHS[record.source]
+            begun[record.source].add(int(frames[0]))
+            strides[record.source][stride] += 1
+    assert begun == {name: set(range(length - 3)) for name, length in LENGTHS.items()}
+    assert {name: sorted(counted) for name, counted in strides.items()} == {
+        "a.mp4": [1, 2, 3], "b.gif": [1], "c.webp": [1, 2], "d.mkv": [1, 2, 3]
+    }  # fmt: skip
+    assert min(strides["a.mp4"].values()) > 0.25 * strides["a.mp4"].total()
+
+
+def test_loops_are_closed(films, opened):
+    loops = opened(loop=True, frames=6)  # longer than b.gif
+    begun = set()
+    for epoch in range(100):
+        index = next(index for index, record in enumerate(loops.records) if record.source == "b.gif")
+        frames = loops.window(index, 0, epoch).frames
+        assert set(np.diff(frames).tolist()) == {1, -3}
+        begun.add(int(frames[0]))
+    assert begun == {0, 1, 2, 3}
+    fixed = loops.window(index).frames
+    assert fixed.tolist() == [(fixed[0] + step) % 4 for step in range(6)]
+    assert "b.gif" not in {record.source for record in opened(frames=6).records}
+
+
+@given(
+    st.integers(1, 200), st.integers(1, 9), st.integers(1, 3), st.integers(0, 4), st.integers(0, 5), st.booleans(),
+    st.sampled_from(["neighbours", "spread", "random"]), st.booleans(),
+)  # fmt: skip
+def test_every_choice_lies_in_the_sequence(length, frames, stride, more, clips, loop, choice, anywhere):
+    config = ClipConfig(frames=frames, clips_per_file=clips, choice=choice)
+    if choice == "neighbours":
+        config = replace(config, stride=stride, largest_stride=stride + more, loop=loop)
+    if length < config.least_frames:
+        return
+    for number in range(config.clips_in(length)):
+        chosen = choose_frames(length, number, config, np.random.default_rng(number), anywhere)
+        assert chosen.shape == (frames,)
+        assert 0 <= chosen.min() <= chosen.max() < length
+        if not loop or choice != "neighbours":
+            assert (np.diff(chosen) > 0).all()
+
+
+# ---- epochs ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_shows_each_file_in_proportion_to_its_length(opened):
+    dataset = opened()
+    assert Counter(record.source for record in dataset.records) == {"a.mp4": 7, "b.gif": 1, "c.webp": 2, "d.mkv": 4}
+    for epoch in range(3):
+        first = shuffled(len(dataset), epoch * len(dataset), len(dataset), seed=0)
+        assert {dataset.records[index].source for index in first.tolist()} == set(LENGTHS)
+    assert {record.source: 1 for record in opened(clips_per_file=1).records} == dict.fromkeys(LENGTHS, 1)
+
+
+def test_the_windows_of_an_epoch_cover_a_file_evenly(opened):
+    dataset = opened()
+    for epoch in range(20):
+        begun = [int(dataset.window(index, 0, epoch).frames[0]) for index in every(dataset)[:7].tolist()]
+        assert all(27 * place // 7 <= start <= 27 * (place + 1) // 7 for place, start in enumerate(begun))
+
+
+def test_a_clip_is_a_function_of_seed_epoch_and_number(opened):
+    dataset = opened(mirror="exchanged", largest_stride=3, shift=2, brightness=0.3)
+    whole = [dataset.take(every(dataset), 7, epoch) for epoch in range(4)]
+    random = np.random.default_rng(0)
+    indices, epochs = random.integers(len(dataset), size=60), random.integers(4, size=60)
+    mixed = dataset.take(indices, 7, epochs)
+    assert mixed.captions is not None
+    for place, (index, epoch) in enumerate(zip(indices.tolist(), epochs.tolist(), strict=True)):
+        np.testing.assert_array_equal(mixed.videos[place], whole[epoch].videos[index])
+        assert mixed.captions[place] == whole[epoch].captions[index]
+        alone = dataset.take(np.array([index - len(dataset)]), 7, epoch)  # the same clip, counted from the end
+        np.testing.assert_array_equal(alone.videos[0], mixed.videos[place])
+    assert all((whole[0].videos != other.videos).any() for other in whole[1:])
+    assert (dataset.take(every(dataset), 8, 0).videos != whole[0].videos).any()
+    named = dataset.take(every(dataset), caption_seed=7)
+    np.testing.assert_array_equal(named.videos, whole[0].videos)
+    assert named.captions == whole[0].captions
+
+
+def test_fixed_windows(films, tmp_path, opened):
+    dataset = opened(fixed=True)
+    still = dataset.take(every(dataset)).videos
+    for epoch in range(3):
+        np.testing.assert_array_equal(dataset.take(every(dataset), 0, epoch).videos, still)
+    drawn = opened()
+    np.testing.assert_array_equal(drawn.take(every(drawn)).videos, still)
+    assert (drawn.take(every(drawn), 0).videos != still).any()
+
+    config = replace(ALL, validation_share=0.3, mirror="exchanged", shift=2, brightness=0.3)
+    prepare(list_folder(films), tmp_path / "held out", config, progress=False)
+    held = PreparedClips(tmp_path / "held out", "validation")
+    np.testing.assert_array_equal(held.take(every(held), 3, 1).videos, held.take(every(held)).videos)
+
+
+# ---- variations ------------------------------------------------------------------------------------------------------
+
+
+def test_mirrored_clips_have_mirrored_captions(films, opened):
+    dataset = opened(mirror="exchanged")
+    files = {name: decoded(films, name) for name in LENGTHS}
+    seen = Counter()
+    for epoch in range(20):
+        clips = dataset.take(every(dataset), 0, epoch)
+        assert clips.captions is not None
+        for index, (video, caption) in enumerate(zip(clips.videos, clips.captions, strict=True)):
+            source = dataset.records[index].source
+            frames = files[source][dataset.window(index, 0, epoch).frames]
+            number = sorted(LENGTHS).index(source)
+            side = "left" if (video == frames[..., ::-1]).all() else "right"
+            if side == "right":
+                np.testing.assert_array_equal(video, frames)
+            assert caption in (f"squares {number} go to the {side}", f"{side.capitalize()} go squares {number}")
+            seen[caption.split()[0], side] += 1
+    assert len(seen) == 4
+    assert min(seen.values()) > 0.15 * seen.total()
+    told = [f"squares {number} go to the right" for number in range(4)]
+    told += [f"Right go squares {number}" for number in range(4)]
+    assert set(dataset.wordings()) == {*told, *map(exchange_sides, told)}
+    # Without a seed, nothing is drawn.
+    assert all("right" in caption for caption in dataset.take(every(dataset)).captions)
+
+
+def test_where_a_caption_names_a_side_nothing_is_mirrored(opened):
+    dataset = opened(mirror="unsided")
+    assert not any(dataset.window(index, 0, epoch).mirrored for epoch in range(20) for index in range(len(dataset)))
+    assert not any("left" in wording for wording in dataset.wordings())
+
+
+@pytest.mark.parametrize(
+    ("caption", "mirrored"),
+    [
+        ("a man walks from left to right", "a man walks from right to left"),
+        ("LEFT, then Right", "RIGHT, then Left"),
+        ("leftward, rightmost, right-handed, lefthanded", "rightward, leftmost, left-handed, righthanded"),
+        ("a bright, upright copyright notice, leftover", None),
+        ("", None),
+    ],
+)
+def test_sides_in_captions(caption, mirrored):
+    assert exchange_sides(caption) == (mirrored or caption)
+    assert exchange_sides(exchange_sides(caption)) == caption
+    assert may_be_mirrored([caption], replace(ALL, mirror="exchanged"))
+    assert may_be_mirrored(["a cat", caption], replace(ALL, mirror="unsided")) == (mirrored is None)
+    assert not may_be_mirrored([caption], ALL)
+
+
+def test_what_turns_is_not_mirrored():
+    for mirror in ("unsided", "exchanged"):
+        assert not may_be_mirrored(["a wheel turns counterclockwise"], replace(ALL, mirror=mirror))
+
+
+def test_shifts_and_brightness(opened):
+    dataset = opened(shift=2, brightness=0.25)
+    plain = opened()
+    shifts, factors = set(), []
+    for epoch in range(40):
+        videos, before = dataset.take(every(dataset), 0, epoch).videos, plain.take(every(plain), 0, epoch).videos
+        for index in range(len(dataset)):
+            window = dataset.window(index, 0, epoch)
+            (down, right), factor = window.shift, window.brightness
+            padded = np.pad(before[index], [(0, 0), (0, 0), (2, 2), (2, 2)], "edge")
+            moved = padded[..., 2 - down : 14 - down, 2 - right : 18 - right]
+            np.testing.assert_array_equal(videos[index], np.clip(np.rint(moved * factor), 0, 255))
+            shifts.add(window.shift)
+            factors.append(factor)
+    assert shifts == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
+    assert 0.75 <= min(factors) < 0.8 < 1.2 < max(factors) <= 1.25
+
+
+def test_bright_pixels_stay_bright():
+    video = np.full((1, 1, 2, 2), 200, np.uint8)
+    assert Window(np.arange(1), brightness=1.5).show(video).tolist() == [[[[255, 255], [255, 255]]]]
+    assert Window(np.arange(1), brightness=0.5).show(video).dtype == np.uint8
