@@ -233,12 +233,12 @@ def test_clips_without_captions_are_passed_over_where_captions_are_used(tmp_path
     assert (len(captioned), len(everything)) == (4, 8)
     assert everything.take(np.arange(8)).captions is None
 
-    drawn = [captioned.take(np.arange(4), caption_seed=seed).captions for seed in range(40)]
-    assert drawn == [captioned.take(np.arange(4), caption_seed=seed).captions for seed in range(40)]
+    drawn = [captioned.take(np.arange(4), seed=seed).captions for seed in range(40)]
+    assert drawn == [captioned.take(np.arange(4), seed=seed).captions for seed in range(40)]
     assert {caption for captions in drawn for caption in captions} == {
         f"{word} {number}" for word in ("number", "no.") for number in (1, 3, 5, 7)
     }
-    assert captioned.take(np.array([2, 0]), caption_seed=5).captions == [drawn[5][2], drawn[5][0]]
+    assert captioned.take(np.array([2, 0]), seed=5).captions == [drawn[5][2], drawn[5][0]]
 
 
 def is_gif(name):

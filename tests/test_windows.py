@@ -150,7 +150,7 @@ def test_a_clip_is_a_function_of_seed_epoch_and_number(opened):
         np.testing.assert_array_equal(alone.videos[0], mixed.videos[place])
     assert all((whole[0].videos != other.videos).any() for other in whole[1:])
     assert (dataset.take(every(dataset), 8, 0).videos != whole[0].videos).any()
-    named = dataset.take(every(dataset), caption_seed=7)
+    named = dataset.take(every(dataset), seed=7)
     np.testing.assert_array_equal(named.videos, whole[0].videos)
     assert named.captions == whole[0].captions
 
