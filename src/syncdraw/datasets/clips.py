@@ -62,3 +62,13 @@ def shuffled(length: int, start: int, count: int, seed: int) -> NDArray[np.int64
         inside = epochs == epoch
         result[inside] = np.random.default_rng((seed, epoch)).permutation(length)[offsets[inside]]
     return result
+
+
+def spread(length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` clip numbers from all over a data set of `length` clips; the first ones of an endless one.
+
+    Neighbouring clips of a film look alike, so the first clips of a data set say little about it.
+    """
+    if length == 0:
+        return np.arange(count, dtype=np.int64)
+    return np.linspace(0, length - 1, min(count, length)).astype(np.int64)

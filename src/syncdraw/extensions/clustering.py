@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,7 +20,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from syncdraw.config import SyncDrawConfig
-from syncdraw.datasets.clips import Dataset
+from syncdraw.datasets.clips import Dataset, spread
 from syncdraw.errors import UserError
 from syncdraw.extensions.categories import Categories
 from syncdraw.extensions.mixture import MixturePrior
@@ -85,12 +84,13 @@ def find_categories(
     generator = torch.Generator().manual_seed(seed)
     latents = _encoded(source, dataset, generator, progress)
     members = _clusters(latents, model.config.prior.categories, slice(from_step - 1, None), generator)
+    numbers = spread(len(dataset), CLIPS)
     recogniser, shown = conditioner.recogniser.train().requires_grad_(True), len(members) * 4 // 5
     optimizer = torch.optim.Adam(recogniser.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, FIT_STEPS)
 
     def logits(chosen: Int[Tensor, " clip"]) -> Float[Tensor, "clip category"]:
-        videos = dataset.take(chosen.numpy()).videos
+        videos = dataset.take(numbers[chosen.numpy()]).videos
         frame = int(torch.randint(videos.shape[1], (1,), generator=generator))
         frames = videos[:, frame : frame + 1] if recogniser.training else videos
         found: Tensor = recogniser(model.targets(torch.from_numpy(frames)))
@@ -195,11 +195,11 @@ class _Latents(NamedTuple):
 
 @torch.no_grad()
 def _encoded(model: SyncDraw, dataset: Dataset, generator: torch.Generator, progress: bool) -> _Latents:
-    count = min(len(dataset) or CLIPS, CLIPS)
+    chosen = spread(len(dataset), CLIPS)
     found = []
     model.eval()
-    for first in tqdm(range(0, count, 100), desc="encoding", unit="batch", disable=not progress, leave=False):
-        clips = dataset.take(np.arange(first, min(first + 100, count), dtype=np.int64))
+    for first in tqdm(range(0, len(chosen), 100), desc="encoding", unit="batch", disable=not progress, leave=False):
+        clips = dataset.take(chosen[first : first + 100])
         by_step = [
             _Latents(step.z, step.posterior.mean, step.posterior.deviation, step.h_dec, step.caption.decoder)
             for step in model.bound(model.prepare(clips.videos, clips.captions, generator)).steps

@@ -6,14 +6,13 @@ import dataclasses
 import sys
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from syncdraw import pretrained
 from syncdraw.build import build
 from syncdraw.config import CaptionConfig, SyncDrawConfig
-from syncdraw.datasets.clips import Dataset
+from syncdraw.datasets.clips import Dataset, spread
 from syncdraw.errors import UserError
 from syncdraw.extensions.clustering import cluster_prior, find_categories, recognise_layers
 from syncdraw.model import SyncDraw
@@ -75,8 +74,7 @@ def starting_model(name: str, build_model: Callable[[SyncDrawConfig], SyncDraw] 
 
 def mean_frame(model: SyncDraw, dataset: Dataset) -> Tensor:
     """The mean of 256 clips' frames, `[channel, height, width]` in [0, 1]."""
-    count = min(len(dataset) or 256, 256)
-    sample = model.targets(torch.from_numpy(dataset.take(np.arange(count, dtype=np.int64)).videos))
+    sample = model.targets(torch.from_numpy(dataset.take(spread(len(dataset), 256)).videos))
     return sample.mean(dim=(0, 1))
 
 
