@@ -50,7 +50,7 @@ IMPORTS = {module: imported(module) for module in MODULES}
 LAYERS: dict[str, tuple[str, ...]] = {
     "ground": ("containers", "errors", "files", "fitting", "gaussian", "legacy", "reading", "video", "vocabulary"),
     "data and pictures": ("datasets", "media", "plots"),
-    "model": ("attention", "captions", "config", "encoders", "model", "priors", "vgan"),
+    "model": ("attention", "captions", "config", "encoders", "interface", "model", "priors", "vgan"),
     "extensions": ("extensions",),
     "building": ("build",),
     "storing": ("pretrained",),

@@ -18,7 +18,7 @@ from syncdraw.config import Protocol
 from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.errors import UserError
 from syncdraw.evaluation.models import BoundedModel
-from syncdraw.model import targets
+from syncdraw.interface import targets
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from syncdraw.datasets.clips import Dataset
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import Bound, batches, clip_count, entropy_floor, evaluating, mean_bound
 from syncdraw.extensions.refinement import refine
-from syncdraw.model import SyncDraw, targets
+from syncdraw.interface import targets
+from syncdraw.model import SyncDraw
 
 
 @torch.no_grad()
