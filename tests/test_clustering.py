@@ -119,6 +119,6 @@ def test_a_step_that_a_layer_does_not_have(step: int) -> None:
 def test_a_prior_without_components() -> None:
     with pytest.raises(
         UserError,
-        match=r"cluster_from has nothing to begin: set model\.prior\.components or, .*, model\.prior\.categories to 2 or",
+        match=r"cluster_from has nothing to begin: set model\.prior\.components or, .*, model\.prior\.categories to 2",
     ):
         cluster_prior(build(replace(CONFIG, prior=PriorConfig("network"))), BouncingMNIST(DATA), from_step=1)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from syncdraw.model import Noise
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {path.stem: path for path in sorted((ROOT / "docs" / "examples").glob("*.py"))}
 
@@ -25,7 +27,7 @@ def test_examples_are_shown(name: str) -> None:
 
 def test_attention() -> None:
     names = run("attention")
-    writing = names["model"].write_parameters
+    writing = names["model"].generator.write_parameters
     assert writing.weight.shape[0] == 7
     assert writing.weight.grad[5:].abs().max() > 0  # the two numbers that say how the window glides are learned
     with torch.no_grad():
@@ -40,7 +42,7 @@ def test_conditioner() -> None:
     names = run("conditioner")
     assert names["model"].conditioner.vectors.weight.grad[[0, 2]].abs().amin(dim=1).gt(0).all()
     assert not names["model"].conditioner.vectors.weight.grad[1].any()  # nothing of the batch was running
-    noise = names["model"].noise(1, seed=0).expand(3, -1, -1)
+    noise = Noise(*(part.expand(3, -1, -1) for part in names["model"].noise(1, seed=0)))
     videos = names["model"](None, ["running", "waving", "running"], noise=noise).videos
     assert torch.equal(videos[0], videos[2])
     assert not torch.equal(videos[0], videos[1])
@@ -48,16 +50,17 @@ def test_conditioner() -> None:
 
 def test_prior() -> None:
     names = run("prior")
-    model, standard = names["model"], names["SyncDraw"](names["config"])
-    assert model.prior.mean.grad.abs().min() > 0
-    assert model.prior.log_deviation.grad.abs().min() > 0
+    model, standard = names["model"], names["build"](names["config"])
+    prior = model.generator.prior
+    assert prior.mean.grad.abs().min() > 0
+    assert prior.log_deviation.grad.abs().min() > 0
     # It begins at N(0, I), the prior of the model whose other weights these are.
     standard.load_state_dict({key: value for key, value in model.state_dict().items() if "prior" not in key})
     noise, videos = model.noise(2, seed=1), torch.rand(2, 6, 1, 16, 16)
     divergence = standard(videos, noise=noise).divergence
     torch.testing.assert_close(model(videos, noise=noise).divergence, divergence)
     with torch.no_grad():
-        model.prior.mean += 1
+        prior.mean += 1
     assert (model(videos, noise=noise).divergence - divergence).abs().min() > 0.1
 
 

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from syncdraw import SyncDraw, SyncDrawConfig
+from syncdraw import SyncDrawConfig
 from syncdraw.attention import FrameAttention, Window
+from syncdraw.build import build
 
 
 class GlidingAttention(nn.Module):
@@ -35,6 +36,6 @@ class GlidingAttention(nn.Module):
 
 config = SyncDrawConfig(frames=6, height=16, width=16, draw_steps=2, grid_size=4, hidden_size=16, latent_size=4)
 reading, writing = GlidingAttention(*config.shape, 4), GlidingAttention(*config.shape, 4)
-model = SyncDraw(config, read_attention=reading, write_attention=writing)
+model = build(config, read_attention=reading, write_attention=writing)
 drawing = model(torch.rand(2, *config.shape))
 drawing.negative_elbo.mean().backward()

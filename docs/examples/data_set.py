@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from syncdraw import SyncDraw, SyncDrawConfig
+from syncdraw import SyncDrawConfig
+from syncdraw.build import build
 from syncdraw.datasets.clips import Clips, shuffled
 
 
@@ -27,15 +28,13 @@ class SlidingSquares:
         return self.take(np.arange(len(self))).captions or []
 
 
-squares = SlidingSquares()
-model = SyncDraw(
-    SyncDrawConfig(frames=6, height=16, width=16, draw_steps=2, grid_size=4, hidden_size=16, latent_size=4)
-)
+squares, noise = SlidingSquares(), torch.Generator().manual_seed(0)
+model = build(SyncDrawConfig(frames=6, height=16, width=16, draw_steps=2, grid_size=4, hidden_size=16, latent_size=4))
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
 losses = []
 for step in range(20):
     clips = squares.take(shuffled(len(squares), start=6 * step, count=6, seed=0))
-    loss = model(model.targets(torch.from_numpy(clips.videos))).negative_elbo.mean()
+    loss = model.bound(model.prepare(clips.videos, clips.captions, noise)).negative_elbo.mean()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 
-from syncdraw import SyncDraw, SyncDrawConfig
-from syncdraw.priors import Prior, normal
+from syncdraw import SyncDrawConfig
+from syncdraw.build import build
+from syncdraw.gaussian import gaussian
+from syncdraw.priors import Prior, Single
 
 
 class LearnedGaussian(Prior):
@@ -16,14 +17,13 @@ class LearnedGaussian(Prior):
         self.mean = nn.Parameter(torch.zeros(latent_size))
         self.log_deviation = nn.Parameter(torch.zeros(latent_size))
 
-    def forward(self, h_dec: Tensor, caption: Tensor) -> Normal:
-        """Gaussians `[batch, component, latent]`. There is one component; a mixture would have several."""
-        shape = len(h_dec), 1, -1
-        return normal(self.mean.expand(shape), self.log_deviation.expand(shape))
+    def forward(self, h_dec: Tensor, caption: Tensor, belief: Tensor) -> Single:
+        """A single Gaussian, which remembers nothing: it hands its belief on as it is."""
+        shape = len(h_dec), -1
+        return Single(gaussian(self.mean.expand(shape), self.log_deviation.expand(shape)), belief)
 
 
 config = SyncDrawConfig(frames=6, height=16, width=16, draw_steps=2, grid_size=4, hidden_size=16, latent_size=4)
-model = SyncDraw(config)
-model.prior = LearnedGaussian(config.latent_size)
+model = build(config, prior=LearnedGaussian(config.latent_size))
 drawing = model(torch.rand(2, *config.shape))
 drawing.negative_elbo.mean().backward()
