@@ -1,14 +1,19 @@
-"""Trains one model in several processes, for test_processes.py: python sharing_work.py PROCESSES VARIANT FOLDER."""
+"""Trains models in several processes, for test_processes.py: python sharing_work.py PROCESSES VARIANT FOLDER ...
+
+Of a folder named `stopped` the last process alone is sent a signal, in step 5, and after that the run goes on.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
 import torch
 
+from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.training import loop, run_folder
 from syncdraw.training.batches import Batches, tensors_in
 from training_runs import RUN, VARIANTS, changed, go, quick
@@ -27,10 +32,11 @@ def work(rank: int, count: int, variant: str, out: Path) -> None:
 
     Batches.at = noting  # type: ignore[method-assign]
     changes = {**VARIANTS[variant], "train.batch_size": 6, "train.max_steps": 20, "train.every": 10}
-    if out.name == "stopped" and rank == count - 1:
+    resume = run_folder.RunFolder(out).holds_run
+    if out.name == "stopped" and rank == count - 1 and not resume:
         stop_in_step(5)
     try:
-        go(changed(RUN, changes), out, resume=run_folder.RunFolder(out).holds_run)
+        go(changed(RUN, changes), out, resume=resume)
     except KeyboardInterrupt as stopped:
         print(json.dumps(str(stopped)), flush=True)
     torch.save(seen, out.parent / f"seen-{out.name}-{rank}.bin")
@@ -52,12 +58,15 @@ def stop_in_step(step: int) -> None:
     Optimization.begin = stopping  # type: ignore[method-assign]
 
 
-def main() -> int:
+def free_port() -> str:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
+
+
+def train_together(count: int, variant: str, out: Path) -> int:
     """Forks: everything is imported already, and nothing has been computed."""
-    count, variant, out = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    quick()
-    loop.LOG_EVERY = 1
-    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "GLOO_SOCKET_IFNAME": "lo"}
     children = []
     for rank in range(count):
         child = os.fork()
@@ -72,5 +81,16 @@ def main() -> int:
     return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
 
 
+def main(arguments: list[str]) -> int:
+    """Exit status 0 where all have done their work."""
+    quick()
+    loop.LOG_EVERY = 1
+    torch.set_num_threads(1)
+    for split in ("train", "validation"):
+        BouncingMNIST(RUN.bouncing, split)  # which reads MNIST, once for all
+    jobs = [(int(arguments[n]), arguments[n + 1], Path(arguments[n + 2])) for n in range(0, len(arguments), 3)]
+    return max(train_together(*job) for job in jobs)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

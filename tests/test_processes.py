@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,37 +17,34 @@ from training_runs import metrics, model_step, state
 SCRIPT = Path(__file__).parent / "sharing_work.py"
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+MUON, LAYERS = "Muon, held gradients", "two layers, a sentence, endless"
 
 
-def shared(count: int, variant: str, out: Path) -> str:
-    """Train in so many processes; what they print."""
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1",
-                   "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder with all runs, and what was said when one was stopped."""
+    folder = tmp_path_factory.mktemp("runs")
+    jobs = [(count, variant, folder / f"{count} {variant}") for variant in (MUON, LAYERS) for count in (1, 2)]
+    jobs += 2 * [(2, MUON, folder / "stopped")]
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(count), variant, str(out)],
-        capture_output=True, text=True, timeout=300, check=False, env=environment,
+        [sys.executable, str(SCRIPT), *(str(part) for job in jobs for part in job)],
+        capture_output=True, text=True, timeout=400, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return folder, done.stdout.splitlines()
 
 
 def seen(out: Path, rank: int) -> list[list[torch.Tensor]]:
     return torch.load(out.parent / f"seen-{out.name}-{rank}.bin")
 
 
-@pytest.mark.parametrize("variant", ["Muon, held gradients", "two layers, a sentence, endless"])
-def test_two_processes_train_as_one_does(variant: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", [MUON, LAYERS])
+def test_two_processes_train_as_one_does(variant: str, runs: tuple[Path, list[str]]) -> None:
     """Over 20 steps: the same clips, words and noise, the same losses and norms, the same weights to float tolerance.
 
     Gradients are held to the median of the whole batch, so that they do not depend on who has which clip.
     """
-    one, two = tmp_path / "one", tmp_path / "two"
-    shared(1, variant, one)
-    shared(2, variant, two)
+    one, two = (runs[0] / f"{count} {variant}" for count in (1, 2))
     halves = zip(seen(two, 0), seen(two, 1), strict=True)
     for whole, (first, second) in zip(seen(one, 0), halves, strict=True):
         for tensor, *parts in zip(whole, first, second, strict=True):
@@ -63,19 +59,17 @@ def test_two_processes_train_as_one_does(variant: str, tmp_path: Path) -> None:
     assert model_step(two) == 20
 
 
-def test_a_signal_to_one_process_stops_all_of_them_at_one_step(tmp_path: Path) -> None:
+def test_a_signal_to_one_process_stops_all_of_them_at_one_step(runs: tuple[Path, list[str]]) -> None:
     """And the run goes on from there as if nothing had been."""
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    variant = "Muon, held gradients"
-    shared(2, variant, whole)
-    printed = shared(2, variant, stopped)
-    assert printed.splitlines() == 2 * [f'"stopped at step 6; syncdraw train --resume --out {stopped} goes on"']
-    assert state(stopped)["step"] == model_step(stopped) == 6
-    (tmp_path / "again").symlink_to(stopped)  # under another name it is not stopped again
-    shared(2, variant, tmp_path / "again")
+    folder, said = runs
+    stopped, whole = folder / "stopped", folder / f"2 {MUON}"
+    assert said == 2 * [f'"stopped at step 6; syncdraw train --resume --out {stopped} goes on"']
+    assert len(seen(stopped, 0)) < 20  # it did not begin again
     for name, weights in state(whole)["model"].items():
         torch.testing.assert_close(state(stopped)["model"][name], weights, rtol=1e-4, atol=1e-6)
-    assert metrics(stopped)[-1] == pytest.approx(metrics(whole)[-1], rel=1e-4)
+    for line, other in zip(metrics(whole), metrics(stopped), strict=True):
+        assert line == pytest.approx(other, rel=1e-4)
+    assert model_step(stopped) == 20
 
 
 def test_a_launcher_says_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -571,3 +571,13 @@ def test_broken_off_before_the_first_save_the_folder_is_free_for_another_run(tmp
     out = broken_off(RUN, tmp_path / "run", 2)
     go(changed(RUN, {"model.hidden_size": 9, "train.max_steps": 1}), out)
     assert model_step(out) == 1
+
+
+def test_files_damaged_at_random() -> None:
+    """A few of the damages of tests/damaging.py."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "damaging.py"), "--files", "25", "--seed", "7"],
+        capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["load: sentence"] >= 3
