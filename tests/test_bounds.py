@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,8 @@ class LinearGaussian(SyncDraw):
         nn.Module.__init__(self)
 
     def noise(self, generators: Sequence[torch.Generator]) -> Noise:
-        latents = torch.stack([torch.randn(1, 1, generator=generator) for generator in generators])
+        runs = [(generator, len(list(run))) for generator, run in groupby(generators)]
+        latents = torch.cat([torch.randn(count, 1, 1, generator=generator) for generator, count in runs])
         return Noise(latents, latents[..., :0], latents[..., :0])
 
     def prepare(self, videos: np.ndarray, captions: None, generator: torch.Generator) -> Batch:

@@ -30,7 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from making_models import randomised
-from syncdraw import pretrained
+from syncdraw import pretrained, read_video
 from syncdraw.apps.rating import create_study, report_study, serve_study
 from syncdraw.apps.rating import report as rating_report
 from syncdraw.apps.rating import server as rating_server
@@ -43,7 +43,7 @@ from syncdraw.apps.rating.study import Study, load_study, order_for
 from syncdraw.config import CaptionConfig, SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig, parse_caption, unseen_combinations
 from syncdraw.errors import UserError
-from syncdraw.media import read_video, save_video
+from syncdraw.media import save_video
 
 
 def make_folder(path: Path, grey: float, count: int = 6) -> Path:
