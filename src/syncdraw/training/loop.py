@@ -125,7 +125,7 @@ def fit(
                 model.train()
             if done % settings.every == 0 or last or interrupted.is_set():
                 save(done, batch)
-            if interrupted.is_set() and not last:
+            if interrupted.is_set():  # in the last step, too: there may be further stages, or further runs
                 raise KeyboardInterrupt(f"stopped at step {done}; syncdraw train --resume --out {run} goes on")
     if first >= settings.max_steps:
         save(first, batches.at(first))  # repairs a last save that was broken off

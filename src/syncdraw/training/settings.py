@@ -11,9 +11,7 @@ from syncdraw.config import STRICT, SyncDrawConfig, at_least
 from syncdraw.datasets import open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.datasets.clips import Dataset
-from syncdraw.encoders import load_encoder
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -144,6 +142,10 @@ def complete(config: RunConfig, dataset: Dataset, known: tuple[str, ...] = ()) -
 
     A vocabulary that is `known` already is kept where it has every word, and with it what was learned of the words.
     """
+    # Here, for they need torch, and who asks for the settings alone should not wait for it.
+    from syncdraw.encoders import load_encoder
+    from syncdraw.vocabulary import Vocabulary
+
     frames, channels, height, width = dataset.shape
     captions = config.model.captions
     if captions.pretrained:
