@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-
 import syncdraw.train as training
+import yaml
+from syncdraw.evaluate import Report
+
 import tables
 from making_clips import textures, write_clip
 from syncdraw import SyncDraw, SyncDrawConfig, cli, evaluate, pretrained, read_video, reproduce
-from syncdraw.evaluate import Report
 
 TEXT = tables.README.read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)

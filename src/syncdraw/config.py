@@ -133,8 +133,9 @@ class SyncDrawConfig:
         grid_size: K, the window has K x K filters.
         hidden_size: width of both LSTMs.
         latent_size: width of each z^t.
-        canvas: starts at zero, probability 0.5 everywhere (papers); at a learned logit for each channel (ours, and DRAW's
-            code); or at a learned image, one logit for each pixel, which suits films before a fixed ground (ours).
+        canvas: starts at zero, probability 0.5 everywhere (papers); at a learned logit for each channel (ours, and
+            DRAW's code); or at a learned image, one logit for each pixel, which suits films before a fixed ground
+            (ours).
         protocol: pixels as targets are thresholded at 0.5 (binary), or soft (grey).
         attention: how the model looks and paints.
         prior: what z is drawn from when there is no video.

@@ -275,7 +275,7 @@ def both_ways(
     place = torch.arange(vectors.shape[1], device=vectors.device)
     mask = place < lengths[:, None]
     turned = torch.where(mask, lengths[:, None] - 1 - place, place)  # the same places, last word first
-    weights = network._flat_weights
+    weights = [getattr(network, name) for name in network._flat_weights_names]
     half = len(weights) // 2
     forward = _one_way(network, vectors, weights[:half])
     backward = _one_way(network, _at(vectors, turned), weights[half:])

@@ -90,13 +90,19 @@ class Interface(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, what: int | Sequence[str], *, seed: int = 0, temperature: float = 1.0, return_canvases: bool = False
+        self,
+        what: int | Sequence[str],
+        *,
+        seed: int | torch.Generator = 0,
+        temperature: float = 1.0,
+        return_canvases: bool = False,
     ) -> Float[Tensor, ...]:
         """New videos from the prior (v2 section 3.1.6), in [0, 1].
 
         Args:
             what: how many videos, or a caption for each video. One string is one caption.
-            seed: of the noise behind z. The same seed with another caption keeps it.
+            seed: of the noise behind z. The same seed with another caption keeps it. A generator goes on where it
+                stopped, so that the videos of a seed can be drawn a part at a time.
             temperature: the standard deviations of every P(z^t) are multiplied by it. 1 samples the model; less gives
                 clearer and less varied videos, 0 the middles of the prior's components.
             return_canvases: give the canvas after every drawing step; the last is the video.
@@ -115,7 +121,7 @@ class Interface(nn.Module):
             raise UserError(f"temperature is {temperature}; it must be 0 or more")
         training = self.training
         self.eval()
-        noise = self.noise(count, seed)
+        noise = self.noise(count, seed) if isinstance(seed, int) else self.noise([seed] * count)
         drawing = self(
             None, captions, noise=noise._replace(latents=temperature * noise.latents), return_canvases=return_canvases
         )

@@ -24,6 +24,7 @@ _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _TEXT_SIZE = 14  # pixels
 _LINE_HEIGHT = 18
 _GAP = 8
+_NARROW = 120  # pixels, of a video that has no room for words
 _BLUE = (31, 85, 163)
 _RED = (235, 64, 52)
 _MARGIN_GREY = 0.25
@@ -155,14 +156,9 @@ def sample_sheet(videos: Tensor, captions: Sequence[str] | None = None, *, colum
     cells = [contact_sheet(video, scale=scale) for video in videos]
     height, width, _ = cells[0].shape
     if captions is not None:
-        letters = max(1, int(width / _font().getlength("n")))
-        texts = [textwrap.wrap(caption, letters) for caption in captions]
-        lines = max(len(text) for text in texts)
-        cells = [
-            np.concatenate([_label([""] * (lines - len(text)) + text, width, lines * _LINE_HEIGHT), cell])
-            for text, cell in zip(texts, cells, strict=True)
-        ]
-        height += lines * _LINE_HEIGHT
+        labels = _labels(captions, width)
+        cells = [np.concatenate([label, cell]) for label, cell in zip(labels, cells, strict=True)]
+        height += len(labels[0])
     rows = -(-len(cells) // columns)
     sheet = np.full((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3), 255, np.uint8)
     for number, cell in enumerate(cells):
@@ -170,6 +166,26 @@ def sample_sheet(videos: Tensor, captions: Sequence[str] | None = None, *, colum
         top, left = row * (height + _GAP) + _GAP, column * (width + _GAP) + _GAP
         sheet[top : top + height, left : left + width] = cell
     return sheet
+
+
+def labelled(videos: Tensor, captions: Sequence[str], *, scale: int = 1) -> Tensor:
+    """Videos enlarged, each with its caption above it; without, where they are too narrow for words.
+
+    Args:
+        videos: `[batch, frame, channel, height, width]` in [0, 1].
+        captions: one a video.
+        scale: each pixel becomes `scale` x `scale` equal pixels.
+
+    Returns:
+        `[batch, frame, channel, height, width]` in [0, 1].
+    """
+    large = videos.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    width = large.shape[-1]
+    if width < _NARROW:
+        return large
+    labels = torch.from_numpy(np.stack(_labels(captions, width))).float() / 255
+    strips = labels.movedim(-1, 1)[:, None, : videos.shape[2]]
+    return torch.cat([strips.expand(-1, videos.shape[1], -1, -1, -1), large], dim=-2)
 
 
 def alignment(weights: Tensor, words: Sequence[str], *, cell: int = 28) -> Pixels:
@@ -291,6 +307,14 @@ def _rendered(figure: Any) -> Pixels:
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(_TEXT_SIZE)
+
+
+def _labels(texts: Sequence[str], width: int) -> list[Pixels]:
+    """Texts, broken into lines, as pictures of one height."""
+    letters = max(1, int(width / _font().getlength("n")))
+    broken = [textwrap.wrap(text, letters) for text in texts]
+    lines = max(len(text) for text in broken)
+    return [_label([""] * (lines - len(text)) + text, width, lines * _LINE_HEIGHT) for text in broken]
 
 
 def _label(lines: Sequence[str], width: int, height: int) -> Pixels:

@@ -109,4 +109,3 @@ class NetworkPrior(Prior):
     ) -> Single:
         mean, log_deviation = self.layers(torch.cat([h_dec, caption], dim=1)).chunk(2, dim=1)
         return Single(gaussian(mean, log_deviation), belief)
-

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import json
 import re
 import stat
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -93,7 +95,7 @@ def read_settings(kind: type[Kind], values: Any, source: str) -> Kind:
         adapter: TypeAdapter[Kind] = _adapter(kind)  # type: ignore[arg-type]
         return adapter.validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        raise UserError(f"{source}: {_sentence(error)}") from None
+        raise UserError(f"{source}: {_sentence(error, kind)}") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{source} cannot be read as settings ({_line(error)})") from None
 
@@ -103,13 +105,13 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, kind: type[Any]) -> str:
     first = error.errors(include_url=False)[0]
     if isinstance(first.get("ctx", {}).get("error"), UserError):
         return str(first["ctx"]["error"])
     where, value = ".".join(str(part) for part in first["loc"]), _line(first["input"])[:60]
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{where} is no setting"
+        return f"{where} is no setting{_nearest(where, kind)}"
     if first["type"].startswith("dataclass"):
         return f"{where or 'what it holds'} is {value!r}; it must be a section of settings"
     message = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
@@ -118,3 +120,19 @@ def _sentence(error: ValidationError) -> str:
 
 def _line(error: object) -> str:
     return " ".join(str(error).split())[:200]
+
+
+def _nearest(unknown: str, kind: type[Any]) -> str:
+    near = difflib.get_close_matches(unknown, setting_names(kind), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def setting_names(kind: type[Any], prefix: str = "") -> list[str]:
+    """The dotted names of all settings in a dataclass, those of its sections included."""
+    names = []
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        names.append(prefix + field.name)
+        if dataclasses.is_dataclass(hints[field.name]):
+            names += setting_names(hints[field.name], f"{prefix}{field.name}.")
+    return names

@@ -11,21 +11,18 @@ import json
 import math
 import os
 import platform
+import statistics
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
-
-from syncdraw import evaluate, pretrained
-from syncdraw import train as training
-from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
+from syncdraw.cli.options import Computer, Count, Out, start_torch
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
-from syncdraw.model import SyncDrawConfig
+from syncdraw.training.recipes import read_recipe
+from syncdraw.training.settings import RunConfig
 
 Protocol = Literal["binary", "grey"]
 
@@ -85,41 +82,35 @@ def cells(seeds: int) -> list[Cell]:
     ]
 
 
-def run_config(cell: Cell, clips: int, batch_size: int, paper_start: bool) -> training.RunConfig:
-    """What a cell is trained by: v1's K and T, the released script's LSTM and latent sizes, Adam and clipping (v2
-    section 4.2), v2's sentence vectors with the encoder that is trained along."""
+def run_config(cell: Cell, clips: int, batch_size: int, paper_start: bool) -> RunConfig:
+    """What a cell is trained by: the recipe paper/mnist1, which has v1's K and T, the released script's LSTM and latent
+    sizes, and Adam (v2 section 4.2); with captions, v2's sentence vectors from an encoder that is trained along."""
     steps = math.ceil(clips / batch_size)
-    return training.RunConfig(
-        model=SyncDrawConfig(
-            attention=cell.attention,
-            canvas="zero" if paper_start else "learned",
-            window_start="paper" if paper_start else "smooth",
-            captions="sentence" if cell.captions else "none",
-            protocol=cell.protocol,
-        ),
+    changes = {
+        "model": {
+            "attention": {"kind": cell.attention, "smooth_start": not paper_start},
+            "canvas": "zero" if paper_start else "learned",
+            "captions": {"route": "recurrent" if cell.captions else "none"},
+            "protocol": cell.protocol,
+        },
         # Both columns of a data set have the same clips: all combinations of digits and motions.
-        bouncing=BouncingMNISTConfig(digits=cell.digits),
-        train=training.TrainConfig(
-            max_steps=steps,
-            batch_size=batch_size,
-            ema=0.99,
-            seed=cell.seed,
-            validation_clips=200,
-            validate_every=max(steps // 4, 1),
-            sample_every=steps,
-            save_every=max(min(steps // 4, 500), 1),
-        ),
-    )
+        "bouncing": {"digits": cell.digits},
+        "train": {
+            "max_steps": steps,
+            "batch_size": batch_size,
+            "seed": cell.seed,
+            "every": max(1, min(steps // 4, 2000)),
+            "optimizer": {"ema": 0.99},
+        },
+    }
+    return read_recipe("paper/mnist1", changes).stages[0].config
 
 
 def table1(
-    out: Path = Path("runs/table1"),
-    budget: int | Literal["smoke", "full"] = "smoke",
-    batch_size: int | None = None,
-    test_clips: int | None = None,
-    seeds: int = 1,
-    paper_start: bool = False,
-) -> list[Path]:
+    *, out: Out = Path("runs/table1"), budget: Count | Literal["smoke", "full"] = "smoke",
+    batch_size: Count | None = None, test_clips: Count | None = None, seeds: Count = 1, paper_start: bool = False,
+    device: Computer = "auto",
+) -> None:  # fmt: skip
     """Train and measure the cells of v2's Table 1, and write them beside the paper's figures.
 
     Stop it with Ctrl-C at any time; the same command goes on, and with a larger budget it trains the cells further.
@@ -138,6 +129,7 @@ def table1(
     batch_size, test_clips = batch_size or usual_batch, test_clips or usual_test
     if min(clips, batch_size, test_clips, seeds) < 1:
         raise UserError("--budget, --batch_size, --test_clips and --seeds must be 1 or more")
+    chosen = start_torch(device)
     written = [out / "table1.md", out / "table1.json"]
     results: list[dict[str, Any]] = []
     todo = cells(seeds)
@@ -145,33 +137,42 @@ def table1(
         config = run_config(cell, clips, batch_size, paper_start)
         run = out / cell.name
         print(f"[{number}/{len(todo)}] {cell}: {config.train.max_steps:,} steps of {batch_size}", flush=True)
-        results.append(_measured(cell, _trained(config, run), test_clips))
+        try:
+            results.append(_measured(cell, _trained(config, run, chosen), test_clips, chosen))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped in cell {number} of {len(todo)}; the same command goes on") from None
         values = {"clips": clips, "batch_size": batch_size, "paper_start": paper_start, "cells": results}
         for path, text in zip(written, (_markdown(results), json.dumps(values, indent=1)), strict=True):
             with atomic_path(path) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
     print("\n" + _markdown(results) + "\n")
     print(f"wrote {written[0]} and {written[1]}")
-    return written
 
 
-def _trained(config: training.RunConfig, run: Path) -> Path:
+def _trained(config: RunConfig, path: Path, device: str) -> Path:
     """The run folder, trained for as long as the config says; a run that has been trained for longer is refused."""
-    started = (run / training.CONFIG_FILE).is_file()
-    card = pretrained.load_card(run) if (run / pretrained.CARD_FILE).is_file() else {}
+    from syncdraw import pretrained
+    from syncdraw.training.run import train
+    from syncdraw.training.run_folder import RunFolder
+
+    card = pretrained.load_card(path) if (path / pretrained.CARD_FILE).is_file() else {}
     steps = card.get("trained", {}).get("steps", 0)
     if steps > config.train.max_steps:
         raise UserError(
-            f"{run} has been trained for {steps:,} steps, longer than this budget's {config.train.max_steps:,}; "
+            f"{path} has been trained for {steps:,} steps, longer than this budget's {config.train.max_steps:,}; "
             "raise --budget, or choose another --out"
         )
     if steps < config.train.max_steps:
-        training.train(config, run, resume=started)
-    return run
+        train(config, path, resume=RunFolder(path).holds_run, device=device)
+    return path
 
 
-def _measured(cell: Cell, run: Path, clips: int) -> dict[str, Any]:
+def _measured(cell: Cell, run: Path, clips: int, device: str) -> dict[str, Any]:
     """What the JSON file says of a cell; measured once, and again where other clips are asked for."""
+    from syncdraw import pretrained
+    from syncdraw.evaluation.bounds import bound
+    from syncdraw.evaluation.reports import data_of
+
     card = pretrained.load_card(run)
     kept = run / "test.json"
     asked = {"sha256": card["sha256"], "test_clips": clips}
@@ -180,12 +181,11 @@ def _measured(cell: Cell, run: Path, clips: int) -> dict[str, Any]:
         values = json.loads(kept.read_text(encoding="utf-8"))
         if asked.items() <= values.items():
             return values
-    test = evaluate.data_of(card, None, "test")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    result = evaluate.bound(pretrained.load(run, device=device), test, clips=clips, progress=True)
+    test = data_of(card, None, "test")
+    result = bound(pretrained.load(run, device=device), test, protocol=cell.protocol, clips=clips, progress=True)
     paper = PAPER[cell.attention, cell.digits, cell.captions]
     values = {
-        **dataclasses.asdict(cell), **asked, **card["trained"], "hardware": hardware(), "paper": paper,
+        **dataclasses.asdict(cell), **asked, **card["trained"], "hardware": hardware(device), "paper": paper,
         "bound": dataclasses.asdict(result),
     }  # fmt: skip
     with atomic_path(kept) as temporary:
@@ -193,9 +193,11 @@ def _measured(cell: Cell, run: Path, clips: int) -> dict[str, Any]:
     return values
 
 
-def hardware() -> str:
-    """What this process computes on, in words."""
-    if torch.cuda.is_available():
+def hardware(device: str) -> str:
+    """What a device is, in words."""
+    import torch
+
+    if device == "cuda":
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} thread(s) of a {os.cpu_count()}-core {platform.machine()} CPU"
 
@@ -240,8 +242,8 @@ def _shown(found: list[dict[str, Any]], protocol: str) -> str:
         return "not yet"
     bounds = [r["bound"]["negative_elbo"] for r in found]
     # Over seeds where there are several, over clips where there is one.
-    error = float(np.std(bounds, ddof=1)) if len(bounds) > 1 else found[0]["bound"]["standard_error"]
+    error = statistics.stdev(bounds) if len(bounds) > 1 else found[0]["bound"]["standard_error"]
     beside = f"{found[0]['paper']:,.1f}"
     if protocol == "grey":
         beside = f"floor {found[0]['bound']['entropy_floor']:,.1f}"
-    return f"{np.mean(bounds):,.1f} +- {error:.1f} ({beside})"
+    return f"{statistics.mean(bounds):,.1f} +- {error:.1f} ({beside})"

@@ -28,8 +28,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncdraw.attention import at_least_float32
 from syncdraw.errors import UserError
+from syncdraw.gaussian import at_least_float32
 
 DOUBLINGS = 4
 """How often each stream doubles its volume after the first one."""

@@ -12,9 +12,7 @@ from syncdraw.config import MOST_NUMBERS, STRICT, SyncDrawConfig, at_least
 from syncdraw.datasets import open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.datasets.clips import Dataset
-from syncdraw.encoders import load_encoder
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -159,6 +157,10 @@ def complete(config: RunConfig, dataset: Dataset, known: tuple[str, ...] = ()) -
 
     A vocabulary that is `known` already is kept where it has every word, and with it what was learned of the words.
     """
+    # Here, for they need torch, and who asks for the settings alone should not wait for it.
+    from syncdraw.encoders import load_encoder
+    from syncdraw.vocabulary import Vocabulary
+
     frames, channels, height, width = dataset.shape
     numbers = config.train.batch_size * math.prod(dataset.shape)
     if numbers > MOST_IN_A_BATCH:

@@ -1,0 +1,72 @@
+"""The command line. A command is a function of that name; its signature and its docstring are its options and help."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+
+from syncdraw.cli.drawing import generate, interpolate, picture, reconstruct
+from syncdraw.cli.evaluate import app as evaluate
+from syncdraw.cli.models import models
+from syncdraw.cli.rate import rate
+from syncdraw.errors import UserError
+
+app = App(
+    name="syncdraw",
+    help="Sync-DRAW: generate short videos, from nothing or from a caption.\n\n"
+    'Try: syncdraw generate "digit 3 is moving left and right" -o three.gif',
+    version=lambda: f"syncdraw {version('syncdraw')}, torch {version('torch')}",
+    default_parameter=Parameter(name_transform=str, negative=()),
+)
+for command in (generate, models, picture, reconstruct, interpolate, rate, evaluate):
+    app.command(command)
+# By name where a module needs time, so that it is imported when its command is called for.
+app.command("syncdraw.cli.train:app", name="train", help="Train a model, by a recipe or on clips of your own.")
+app.command("syncdraw.cli.prepare:app", name="prepare", help="Prepare a data set for training: decode it once.")
+app.command("syncdraw.cli.reproduce:app", name="reproduce", help="Train and measure a table of the papers again.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The `syncdraw` command. Exit status: 0; 2 after bad input, 130 after Ctrl-C, 141 where nobody reads the rest."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # For file names and captions, on a terminal that knows ASCII alone.
+            stream.reconfigure(errors="backslashreplace")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(words, exit_on_error=False, print_error=False, result_action="return_none")
+        sys.stdout.flush()
+    except UnusedCliTokensError as error:
+        extra = (error.unused_tokens or [""])[0]
+        _fail(f"{extra!r} is one argument too many; a caption with blanks needs quotation marks")
+    except (CycloptsError, UserError) as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
+        sys.exit(141)
+    except OSError as error:
+        # A full disk or a read-only folder, outside of what atomic_path reports.
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        lower = "--train.batch_size or --model.draw_steps" if words[:1] == ["train"] else "--num, --scale or --clips"
+        _fail(f"there is not enough memory; lower {lower}, or close other programs, or take --device cpu on a GPU")
+    except KeyboardInterrupt as interruption:
+        print(f"syncdraw: {str(interruption) or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print(f"syncdraw: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # torch has a class for a GPU that is full, and none for a computer that is.
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in ("out of memory", "allocate memory"))

@@ -1,0 +1,101 @@
+"""syncdraw evaluate bounds, captions and distances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cyclopts import App
+
+from syncdraw.cli.options import Computer, Count, CountOrNone, Device, JsonFile, Model, Seed, Temperature, start_torch
+
+if TYPE_CHECKING:
+    from syncdraw.evaluation.reports import Report
+    from syncdraw.model import SyncDraw
+
+app = App(name="evaluate", help="Measure a model: its bounds, its captions, its distance from real clips.")
+
+
+@app.command
+def bounds(
+    model: Model, /, *, data: str | None = None, split: Literal["train", "validation", "test"] = "test",
+    clips: Count | None = None, seed: Seed = 0, refine_steps: CountOrNone = 0, importance_samples: CountOrNone = 0,
+    json_file: JsonFile = None, device: Computer = "auto",
+) -> None:  # fmt: skip
+    """Measure the bound on held-out clips, in nats per video, under both protocols.
+
+    Args:
+        data: the data set, where it is not the one that the model was trained on.
+        split: of the data set.
+        clips: only the first so many of the split; all unless given.
+        seed: of the latents.
+        refine_steps: add the bound with the encoder's Q refined for each clip by so many gradient steps, say 50 (a step
+            takes three times as long as the plain bound): what is lost in the encoder, not in what draws.
+        importance_samples: tighten the bound on binary clips with so many samples of the latents for each, say 100
+            (with that many a clip takes 100 times as long).
+    """
+    network, card = _loaded(model, device, json_file)
+    from syncdraw.evaluation.bound_report import bound_report
+
+    _show(bound_report(network, card, data=data, split=split, clips=clips, seed=seed, refine_steps=refine_steps,
+                       importance_samples=importance_samples), json_file)  # fmt: skip
+
+
+@app.command
+def captions(
+    model: Model, /, *, samples: Count = 1000, seed: Seed = 0, temperature: Temperature = 1.0,
+    json_file: JsonFile = None, device: Computer = "auto",
+) -> None:  # fmt: skip
+    """Measure whether samples show what their captions say, as the judge reads their digits.
+
+    Args:
+        samples: how many, for seen and for unseen captions each.
+        seed: of the samples.
+        temperature: of the samples, as in syncdraw generate.
+    """
+    network, card = _loaded(model, device, json_file)
+    from syncdraw.evaluation.captions import caption_report
+
+    _show(caption_report(network, card, samples=samples, seed=seed, temperature=temperature), json_file)
+
+
+@app.command
+def distances(
+    model: Model, /, *, data: str | None = None, samples: Count | None = None, seed: Seed = 0,
+    temperature: Temperature = 1.0, i3d: Path | None = None, json_file: JsonFile = None, device: Computer = "auto",
+) -> None:  # fmt: skip
+    """Measure how far samples are from real test clips: Frechet and kernel distance, precision and recall, and more.
+
+    Args:
+        data: the data set, where it is not the one that the model was trained on.
+        samples: how many; 2,000 unless given, or half of the test clips where that is less.
+        seed: of the samples.
+        temperature: of the samples, as in syncdraw generate.
+        i3d: the network I3D as a TorchScript file, for FVD. Such a file can run any code: take it from whom you trust.
+    """
+    network, card = _loaded(model, device, json_file)
+    from syncdraw.evaluation.distance_report import distance_report
+
+    _show(distance_report(network, card, data=data, samples=samples, seed=seed, temperature=temperature, i3d=i3d),
+          json_file)  # fmt: skip
+
+
+def _loaded(model: str, device: Device, json_file: Path | None) -> tuple[SyncDraw, dict[str, Any]]:
+    from syncdraw import pretrained
+    from syncdraw.files import named
+
+    if json_file is not None:
+        named(json_file)  # before hours of measuring
+    return pretrained.load(model, device=start_torch(device)), pretrained.load_card(model)
+
+
+def _show(report: Report, json_file: Path | None) -> None:
+    import json
+
+    from syncdraw.files import atomic_path
+
+    print(report.text)
+    if json_file is not None:
+        with atomic_path(json_file) as path:
+            path.write_text(json.dumps(report.values, indent=1) + "\n")
+        print(f"wrote {json_file}")

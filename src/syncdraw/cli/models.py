@@ -1,0 +1,30 @@
+"""syncdraw models."""
+
+from __future__ import annotations
+
+
+def models(*, json: bool = False) -> None:
+    """List the models that come with the package: what each draws, its size, and how to draw with it.
+
+    Args:
+        json: everything that is known of them, measurements included.
+    """
+    from json import dumps
+
+    from syncdraw import pretrained
+
+    folders = pretrained.shipped_models()
+    cards = {name: pretrained.load_card(name) for name in folders}
+    if json:
+        print(dumps(cards, indent=1))
+        return
+    width = max(map(len, folders), default=0)
+    for name, folder in folders.items():
+        size = (folder / pretrained.WEIGHTS_FILE).stat().st_size / 1e6
+        captioned = cards[name]["model"]["captions"]["route"] != "none"
+        caption = ' "digit 3 is moving left and right"' if captioned else ""
+        if captioned and cards[name].get("bouncing", {}).get("digits") == 2:
+            caption = ' "digit 3 is moving left and right and digit 5 is moving up and down"'
+        print(f"{name:<{width}}  {cards[name].get('about', '')} ({size:.1f} MB)")
+        print(f"{'':<{width}}  syncdraw generate{caption} --model {name}")
+    print("\n--model also takes a run folder, or hub:OWNER/NAME; syncdraw models --json tells what was measured")

@@ -1,0 +1,137 @@
+"""Videos drawn from a model and written to files, however many: a batch at a time."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from syncdraw import media, plots
+from syncdraw.containers import DEFAULT_FRAMES_PER_SECOND
+from syncdraw.datasets.bouncing_mnist import caption
+from syncdraw.errors import UserError
+from syncdraw.model import SyncDraw
+from syncdraw.wordings import understood
+
+_VALUES_AT_ONCE = 1 << 22
+"""Pixels of the videos, or of their canvases, that are drawn at once."""
+
+_MOST_VALUES = 1 << 29
+"""Pixels in one file."""
+
+
+def sentences_for(model: SyncDraw, captions: Sequence[str], card: dict[str, Any], name: str) -> list[str] | None:
+    """The captions as a model knows them, which was trained on Bouncing MNIST or on other data; None for no captions.
+
+    Args:
+        card: of the model.
+        name: of the model, for messages.
+
+    Raises:
+        UserError: the model draws without captions, or from captions alone; or it does not know what one means.
+    """
+    if captions and not model.captioned:
+        raise UserError(f"model {name} draws without captions; leave the captions out, or choose a model with them")
+    digits = card.get("data") == "bouncing_mnist" and not card.get("bouncing", {}).get("glyphs")
+    if not captions and model.captioned:
+        words = ", ".join(model.config.captions.vocabulary[:20])
+        such = caption([3], [0]) if digits else f"one of the words {words}" if words else "a sentence"
+        raise UserError(f"model {name} draws from captions: give one, such as {such!r}")
+    if not captions:
+        return None
+    return [understood(text) for text in captions] if digits else list(captions)
+
+
+def drawn(
+    model: SyncDraw, captions: Sequence[str] | None, count: int, *, seed: int, temperature: float, steps: bool = False
+) -> Iterator[Tensor]:
+    """The videos of a seed one after the other, under a progress bar: the same however many are asked for.
+
+    Args:
+        captions: of the model's videos; None where it draws from nothing.
+        count: how many videos: for each caption, or in all.
+        steps: the canvas after each drawing step, one after the other, not the finished video alone.
+
+    Yields:
+        `[frame, channel, height, width]` in [0, 1]; with `steps`, `draw_steps` times as many frames.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    size = math.prod(model.shape) * (model.config.draw_steps if steps else 1)
+    at_once = max(1, min(100, _VALUES_AT_ONCE // size))
+    every: Iterator[str | None] = repeat(None, count)
+    if captions is not None:
+        every = (text for text in captions for _ in range(count))
+    total = count * (1 if captions is None else len(captions))
+    with tqdm(total=total, desc="drawing", unit="video", delay=2, leave=False) as bar:
+        while batch := list(islice(every, at_once)):
+            texts = [text for text in batch if text is not None]
+            videos = model.generate(texts or len(batch), seed=generator, temperature=temperature, return_canvases=steps)
+            yield from (videos.flatten(1, 2) if steps else videos).cpu()
+            bar.update(len(batch))
+
+
+def write(
+    model: SyncDraw,
+    captions: Sequence[str] | None,
+    count: int,
+    out: Path,
+    *,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+    temperature: float = 1.0,
+    steps: bool = False,
+    scale: int = 4,
+    frames_per_second: float = DEFAULT_FRAMES_PER_SECOND,
+) -> int:
+    """Draw videos into one file, side by side, each with its caption, seed and number; or each into its own.
+
+    Args:
+        captions: as for `drawn`.
+        count: likewise.
+        out: .gif, .mp4 or .webp for one animation; .png for a sheet of frames; or a folder for a GIF of each video,
+            named after its caption, seed and number: the number under which the same seed draws it again.
+        names: what the captions are called in files, where that is not how the model knows them.
+
+    Returns:
+        How many videos were drawn.
+
+    Raises:
+        UserError: the file would be too large, or cannot be written.
+    """
+    titles = [""] if captions is None else list(names or captions)
+    total = count * len(titles)
+    videos = drawn(model, captions, count, seed=seed, temperature=temperature, steps=steps)
+    labels = (title for title in titles for _ in range(count))
+    if not out.suffix:
+        for number, (label, video) in enumerate(zip(labels, videos, strict=True), start=1):
+            path = out / f"{file_name(label)}-seed{seed}-{number}.gif"
+            media.save_video(video, path, frames_per_second=frames_per_second, scale=scale)
+        return total
+    size = math.prod(model.shape) * scale**2 * (model.config.draw_steps if steps else 1)
+    if total * size > _MOST_VALUES:
+        raise UserError(
+            f"{out} would hold {total:,} videos, and has room for {max(1, _MOST_VALUES // size):,} of this size; name "
+            "a folder (without a suffix) to get a file of each, or lower --num or --scale"
+        )
+    if total == 1:
+        media.save_video(next(videos), out, frames_per_second=frames_per_second, scale=scale)
+        return total
+    marked = [f"{label} (seed {seed}, number {n})".strip() for n, label in enumerate(labels, start=1)]
+    together = torch.stack(list(videos))
+    if out.suffix.lower() == ".png":
+        plots.save_picture(plots.sample_sheet(together, marked, scale=scale), out)
+    else:
+        media.save_video(plots.labelled(together, marked, scale=scale), out, frames_per_second=frames_per_second)
+    return total
+
+
+def file_name(caption: str) -> str:
+    """A caption as a part of a file's name."""
+    return re.sub(r"\W+", "-", caption.lower()).strip("-")[:80] or "video"

@@ -1,0 +1,72 @@
+"""What people type for a clip of Bouncing MNIST, as the sentence that models were trained on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import product
+
+from syncdraw.datasets.bouncing_mnist import DIAGONAL, MOTIONS, STILL, caption
+from syncdraw.errors import UserError
+
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_SIDEWAYS, _UPRIGHT = range(len(MOTIONS))
+_WAYS = {
+    "left and right": _SIDEWAYS, "right and left": _SIDEWAYS, "left": _SIDEWAYS, "right": _SIDEWAYS,
+    "sideways": _SIDEWAYS, "horizontally": _SIDEWAYS, "up and down": _UPRIGHT, "down and up": _UPRIGHT,
+    "up": _UPRIGHT, "down": _UPRIGHT, "vertically": _UPRIGHT, "diagonally": DIAGONAL,
+}  # fmt: skip
+_GLYPH = (
+    rf"(?:(?:the|a) )?(?:(?:digit|number) )?(?P<number>[0-9]|{'|'.join(_NUMBERS)})"
+    rf"(?: (?:(?:is )?moving|(?:that )?moves|goes|going|bouncing))?(?: (?P<way>{'|'.join(_WAYS)}))?"
+)
+
+
+def understood(text: str) -> str:
+    """The sentence of `datasets.bouncing_mnist.caption` that somebody means.
+
+    'seven', '7' and 'the digit 7' are 'digit 7'; '7 left' is 'digit 7 is moving left and right'. Glyphs are joined by
+    'and', a comma, or both.
+
+    Raises:
+        UserError: the text means no such sentence; it suggests the nearest that there is.
+    """
+    rest = " ".join(re.sub(r"([,.!])", r" \1 ", text.casefold()).replace("-and-", " and ").split()).rstrip(" .!")
+    labels, motions = [], []
+    while found := re.match(_GLYPH + r"(?: ?(?:, and|,|and) |$)", rest):
+        labels.append(_number(found["number"]))
+        motions.append(_WAYS[found["way"]] if found["way"] else STILL)
+        rest = rest[found.end() :]
+        if not rest:
+            return caption(labels, motions)
+    raise UserError(f"the caption {text!r} is not understood; did you mean {_nearest(text)!r}?")
+
+
+def _nearest(text: str) -> str:
+    words = unicodedata.normalize("NFKC", text).casefold()
+    named = re.findall(r"[0-9]|" + "|".join(_NUMBERS), words)
+    states = list(product(range(10), (STILL, _SIDEWAYS, _UPRIGHT, DIAGONAL)))
+    # A text that names two digits is compared with sentences of two.
+    known = [caption(*zip(*chosen, strict=True)) for chosen in product(states, repeat=min(max(len(named), 1), 2))]
+    likely = caption([_number(named[0])], [STILL]) if named else caption([3], [_SIDEWAYS])
+    return (difflib.get_close_matches(words, known, n=1) or [likely])[0]
+
+
+def _number(word: str) -> int:
+    return int(word) if word.isdigit() else _NUMBERS.index(word)
+
+
+def suited_model(captions: Sequence[str]) -> str:
+    """The shipped model for some captions, or for none.
+
+    Raises:
+        UserError: a caption means nothing that a shipped model knows, or they name different numbers of digits.
+    """
+    if not captions:
+        return "mnist1"
+    counts = {understood(text).count("digit") for text in captions}
+    if len(counts) != 1:
+        raise UserError("captions must all name as many digits as the first; for others choose a --model")
+    return "mnist1-captions" if counts == {1} else "mnist2-captions"
