@@ -24,9 +24,20 @@ MODULES = {
 
 
 def names_in(module: str, tree: ast.AST) -> Iterator[str]:
-    """The full names of what the statements anywhere in a module import, inside functions, too."""
+    """The full names of what the statements anywhere in a module import, inside functions, too.
+
+    What stands under `if TYPE_CHECKING` is never imported: it names types.
+    """
     package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     for node in ast.walk(tree):
+        if node in types:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -57,7 +68,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "evaluation": ("evaluation",),
     "training": ("training",),
     "package": ("",),
-    "reports": ("apps", "figures", "reproduce"),
+    "reports": ("apps", "drawing", "exploring", "figures", "reproduce", "wordings"),
     "command line": ("cli", "__main__"),
 }
 """From the bottom up: modules and packages by their names in `syncdraw`. Each imports from its own layer and from those
@@ -84,7 +95,8 @@ def test_the_parser_sees_what_is_there() -> None:
     assert "syncdraw.model" in IMPORTS["syncdraw.training.run"]
     assert "syncdraw.pretrained" in IMPORTS["syncdraw.training.run"]  # from syncdraw import pretrained
     assert "syncdraw.errors" in IMPORTS["syncdraw.cli"]
-    assert "syncdraw.datasets" in IMPORTS["syncdraw.cli"]  # inside a function
+    assert "syncdraw.evaluation.bound_report" in IMPORTS["syncdraw.cli.evaluate"]  # inside a function
+    assert "syncdraw.model" not in IMPORTS["syncdraw.cli.evaluate"]  # for type checkers alone
     assert "syncdraw.datasets.clips" in IMPORTS["syncdraw.datasets.bouncing_mnist"]
     assert "syncdraw.datasets" in IMPORTS["syncdraw.training.settings"]
 
@@ -137,7 +149,8 @@ def test_the_training_loop_knows_no_model_but_by_its_functions() -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    assert [module for module in MODULES if "syncdraw.cli" in IMPORTS[module]] == ["syncdraw.__main__"]
+    command_line = {module for module in MODULES if within(module, "cli")}
+    assert [m for m in MODULES if IMPORTS[m] & command_line and m not in command_line] == ["syncdraw.__main__"]
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
@@ -157,7 +170,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 # --- What importing costs --------------------------------------------------------------------------------------------
 
 HEAVY = ("accelerate", "matplotlib", "tensorboard", "sentence_transformers", "transformers", "huggingface_hub",
-         "jsonargparse")  # fmt: skip
+         "cyclopts")  # fmt: skip
 
 
 def heavy_after(statements: str, folder: Path) -> list[str]:
@@ -178,7 +191,7 @@ def test_import_loads_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "captions"])
 def test_generating_loads_nothing_heavy(kind: str, tmp_path: Path) -> None:
-    """jsonargparse reads the command line; nothing of training or of the hub is needed."""
+    """cyclopts reads the command line; nothing of training or of the hub is needed."""
     captions = CaptionConfig("alignment", 4, ("digit", "one")) if kind == "captions" else CaptionConfig()
     config = SyncDrawConfig(
         frames=2, height=8, width=8, draw_steps=1, grid_size=2, hidden_size=4, latent_size=2, captions=captions
@@ -187,5 +200,5 @@ def test_generating_loads_nothing_heavy(kind: str, tmp_path: Path) -> None:
     words = ["digit one"] if kind == "captions" else []
     arguments = ["generate", *words, "--model", "tiny", "-o", "a.gif"]
     statements = f"from syncdraw.cli import main\nmain({arguments!r})"
-    assert heavy_after(statements, tmp_path) == ["jsonargparse"]
+    assert heavy_after(statements, tmp_path) == ["cyclopts"]
     assert (tmp_path / "a.gif").stat().st_size > 0
