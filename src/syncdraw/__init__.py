@@ -7,10 +7,9 @@
 
 from typing import Any
 
-from syncdraw.config import SyncDrawConfig
 from syncdraw.errors import UserError
 from syncdraw.media import read_video, save_video
-from syncdraw.model import Drawing, SyncDraw
+from syncdraw.model import Drawing, SyncDraw, SyncDrawConfig
 from syncdraw.pretrained import load, save, shipped_models
 
 __all__ = [
