@@ -97,8 +97,13 @@ def training() -> list[str]:
     return table(["model", "stages", "training clips", "minutes", "on"], rows)
 
 
-BY_RECIPE = ("mnist1", "mnist1-grey", "mnist1-captions")
-"""The shipped models that `syncdraw train NAME` has made from nothing."""
+BY_RECIPE = {
+    "mnist1": "its recipe",
+    "mnist1-grey": "its recipe",
+    "mnist1-captions": "its recipe",
+    "mnist2-captions": "its recipe, stopped at step 1,579",
+}
+"""The shipped models that `syncdraw train NAME` has made."""
 
 
 def recipes() -> list[str]:
@@ -109,7 +114,7 @@ def recipes() -> list[str]:
         source = stages[0].config.train.start.model
         steps = " + ".join(f"{stage.config.train.max_steps:,}" for stage in stages)
         clips = sum(stage.config.train.max_steps * stage.config.train.batch_size for stage in stages)
-        made = "its recipe" if name in BY_RECIPE else "a history that cannot be repeated"
+        made = BY_RECIPE.get(name, "a history that cannot be repeated")
         rows.append([f"`{name}`", f"`{source}`" if source else "nothing", steps, f"{clips:,}", made])
     return table(["model", "its recipe begins from", "steps of each stage", "clips", "what ships was made by"], rows)
 
