@@ -144,7 +144,6 @@ def test_where_capturing_fails_it_is_said_and_training_goes_on(
     before = [tensor.detach().clone() for tensor in optimization.tensors()]
     monkeypatch.setattr("syncdraw.training.step.compiled_attention", lambda model: contextlib.nullcontext())
     optimization.begin(0)
-    step = fastest(model, optimization, 2.0, torch.device("cuda"), batches.at(0)) if False else None
     with monkeypatch.context() as patch:
         patch.setattr(
             "syncdraw.training.step.Captured", lambda step, optimization, device: Captured(step, optimization, CPU)

@@ -79,10 +79,12 @@ class Captured:
         with self.optimization.unchanged():
             stream = torch.cuda.Stream(self.device)
             stream.wait_stream(torch.cuda.current_stream(self.device))
-            with torch.cuda.stream(stream):
-                for _ in range(self.warm_up_steps):
-                    self.step(batch)
-            torch.cuda.current_stream(self.device).wait_stream(stream)
+            try:
+                with torch.cuda.stream(stream):
+                    for _ in range(self.warm_up_steps):
+                        self.step(batch)
+            finally:
+                torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self.measured = self.step(batch)
