@@ -22,7 +22,10 @@ from cyclopts import App
 from PIL import Image
 
 from making_clips import textures, write_clip
-from syncdraw import SyncDraw, SyncDrawConfig, cli, media, pretrained, read_video
+from syncdraw import SyncDrawConfig, cli, drawing, exploring, media, pretrained, read_video, wordings
+from syncdraw.apps import rating
+from syncdraw.build import build
+from syncdraw.config import AttentionConfig, CaptionConfig
 from syncdraw.datasets.bouncing_mnist import MNIST_FOLDER, BouncingMNISTConfig
 from syncdraw.datasets.prepared import PreparedClips
 from syncdraw.model import SyncDraw
@@ -192,13 +195,16 @@ def test_overview(arguments: list[str], ok: Any) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "--help", "--version", "generat", "generate --nmu 3", "generate 'digit 3 flies'", "train --help", "train mnst1",
-     "train mnist1 --train.max_stpes 3", "evaluate bounds --help", "prepare kth --help", "picture m smaples",
+    ["", "--help", "--version", "generat", "generate --nmu 3", "generate 'digit 3 flies'", "train --help",
+     "train mnst1", "train mnist1 --train.max_stpes 3", "evaluate bounds --help", "prepare kth --help", "picture m smaples",
      "reproduce table1 --help", "rate --help"],
 )  # fmt: skip
 def test_nothing_waits_for_torch_that_needs_none(arguments: str, folder: Path) -> None:
     """It takes two seconds to import."""
-    code = "import sys, shlex; from syncdraw.cli import main\ntry: main(shlex.split(sys.argv[1]))\nfinally: print('torch' in sys.modules)"
+    code = (
+        "import sys, shlex; from syncdraw.cli import main\n"
+        "try: main(shlex.split(sys.argv[1]))\nfinally: print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code, arguments], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
 
@@ -785,7 +791,10 @@ def test_models_takes_no_argument(wrong: Any) -> None:
 
 def test_output_that_nobody_reads(shop: Path) -> None:
     """`syncdraw models | head -1` ends quietly."""
-    code = f"from syncdraw import cli, pretrained; pretrained.SHIPPED = pretrained.Path({str(shop)!r}); cli.main(['models'])"
+    code = (
+        f"from syncdraw import cli, pretrained; pretrained.SHIPPED = pretrained.Path({str(shop)!r})\n"
+        "cli.main(['models'])"
+    )
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
@@ -793,8 +802,14 @@ def test_output_that_nobody_reads(shop: Path) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
-                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+)
 def test_out_of_memory(error: Exception, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise error
