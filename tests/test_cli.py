@@ -196,8 +196,8 @@ def test_overview(arguments: list[str], ok: Any) -> None:
 @pytest.mark.parametrize(
     "arguments",
     ["", "--help", "--version", "generat", "generate --nmu 3", "generate 'digit 3 flies'", "train --help",
-     "train mnst1", "train mnist1 --train.max_stpes 3", "evaluate bounds --help", "prepare kth --help", "picture m smaples",
-     "reproduce table1 --help", "rate --help"],
+     "train mnst1", "train mnist1 --train.max_stpes 3", "evaluate bounds --help", "prepare kth --help",
+     "picture m smaples", "reproduce table1 --help", "rate --help"],
 )  # fmt: skip
 def test_nothing_waits_for_torch_that_needs_none(arguments: str, folder: Path) -> None:
     """It takes two seconds to import."""
@@ -388,7 +388,7 @@ def test_captions_of_a_file(ok: Any, folder: Path) -> None:
         (["--num", "1.5"], "Invalid value for --num: '1.5' is no whole number"),
         (["--num", "0"], 'Invalid value "0" for --num. Must be >= 1.'),
         (["--num", "10000000000"], "syncdraw.gif would hold 10,000,000,000 videos, and has room for"),
-        (["--temperature", "-1"], 'Invalid value "-1" for --temperature. Must be >= 0'),
+        (["--temperature", "-1"], 'Invalid value "-1.0" for --temperature. Must be >= 0'),
         (["--temperature", "nan"], "--temperature"),
         (["--num"], "parameter --num requires an argument"),
         (["--out", "a.gif", "--out", "b.gif"], "Parameter --out specified multiple times"),
@@ -495,15 +495,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_command_line_goes_before_the_recipe(ok: Any, folder: Path, taken: list[Any]) -> None:
     (folder / "more.yaml").write_text("train:\n  optimizer:\n    ema: 0.5\n  batch_size: 3\n")
     options = ["--train.max_steps=9", "--config", "more.yaml", "--train.batch_size", "2", "--model.canvas", "learned"]
-    ok(
-        "train",
-        recipe(folder),
-        *options,
-        "--model.attention.smooth-start",
-        "true",
-        "--train.start.cluster_from",
-        "none",
-    )
+    options += ["--model.attention.smooth-start", "true", "--train.start.cluster_from", "none"]
+    ok("train", recipe(folder), *options)
     (made, out, resume) = taken[0]
     assert [stage.config for stage in made.stages] == [
         RunConfig(
@@ -614,9 +607,9 @@ def test_train_of_bad_input(arguments: list[str], message: str, wrong: Any, fold
         ("bouncing:\n  digits: 0\n", "digits must be a whole number of at least 1"),
         ("model: 3\n", "model is '3'; it must be a section of settings"),
         ("train:\n", "train is 'None'; it must be a section of settings"),
-        ("- 1\n- 2\n", "must hold the sections model, data, bouncing, train"),
-        ("3", "must hold the sections"),
-        ("", "must hold the sections"),
+        ("- 1\n- 2\n", "it must hold sections such as model and train"),
+        ("3", "it must hold sections such as model and train"),
+        ("", "it must hold sections such as model and train"),
         ("model: [\n", "cannot be read as YAML"),
         ("\xff\xfe", "cannot be read as YAML"),
     ],
@@ -688,8 +681,8 @@ def test_train_on_a_folder_of_clips(ok: Any, folder: Path, monkeypatch: pytest.M
 def test_own_clips_choose_the_settings(ok: Any, folder: Path, taken: list[Any]) -> None:
     """Captions are learned where most clips have one, colours where there are any, unless somebody says otherwise."""
     for number in range(4):
-        write_clip(folder / "grey" / f"{number}.gif", textures(12, number))
-        write_clip(folder / "clips" / f"{number}.gif", textures(12, number, colour=True))
+        write_clip(folder / "grey" / f"{number}.gif", textures(12, number)[..., :1].repeat(3, -1))
+        write_clip(folder / "clips" / f"{number}.gif", textures(12, number))
     (folder / "clips" / "captions.csv").write_text("file,caption\n0.gif,a wave\n1.gif,a square\n2.gif,a dot\n")
     small = ["--model.height", "32", "--model.width", "32"]
     shown = ok("train", "--data", "clips", *small)
@@ -699,10 +692,8 @@ def test_own_clips_choose_the_settings(ok: Any, folder: Path, taken: list[Any]) 
     assert (config.model.captions.route, config.model.channels) == ("alignment", 3)
     assert PreparedClips(config.data).shape == (10, 3, 32, 32)
     assert taken[0][1] == "runs/folder"
-    assert (
-        ok("train", "--data", "clips", *small, "--model.captions.route", "none", "--model.channels", "1").count(": ")
-        < 3
-    )
+    shown = ok("train", "--data", "clips", *small, "--model.captions.route", "none", "--model.channels", "1")
+    assert "--model." not in shown
     (config,) = [stage.config for stage in taken[1][0].stages]
     assert (config.model.captions.route, config.model.channels) == ("none", 1)
     assert PreparedClips(config.data).shape == (10, 1, 32, 32)
@@ -890,7 +881,9 @@ def test_a_check_that_finds_no_clip_fails(folder: Path, capsys: pytest.CaptureFi
         cli.main(["prepare", "folder", "short", "--check", "--quiet"])
     assert stopped.value.code == 2
     output = capsys.readouterr()
-    assert "1.gif: too short (it has 2 frames, a clip needs 10)" in output.out  # the whole report, not its first line
+    assert (
+        "1.gif: too short (it has 2 frames, a clip needs 10: 8 are missing)" in output.out
+    )  # the whole report, not its first line
     assert "no clip could be cut from 2 files; the first of 2 problems is 0.gif: too short" in output.err
 
 
