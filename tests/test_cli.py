@@ -509,8 +509,8 @@ def test_command_line_goes_before_the_recipe(ok: Any, folder: Path, taken: list[
     ok("train", "paper/mnist1", "--out=x")
     assert taken[1][1] == "x"
     assert taken[1][0].stages[0].config.train.max_steps == 50_000
-    ok("train", "mnist2", "--train.optimizer.learning_rate", "3e-4")
-    assert taken[2][1] == "runs/mnist2"
+    ok("train", "mnist2-binary", "--train.optimizer.learning_rate", "3e-4")
+    assert taken[2][1] == "runs/mnist2-binary"
     assert len(taken[2][0].stages) > 1
     assert {stage.config.train.optimizer.learning_rate for stage in taken[2][0].stages} == {0.0003}
 
@@ -881,9 +881,7 @@ def test_a_check_that_finds_no_clip_fails(folder: Path, capsys: pytest.CaptureFi
         cli.main(["prepare", "folder", "short", "--check", "--quiet"])
     assert stopped.value.code == 2
     output = capsys.readouterr()
-    assert (
-        "1.gif: too short (it has 2 frames, a clip needs 10: 8 are missing)" in output.out
-    )  # the whole report, not its first line
+    assert "1.gif: too short (it has 2 frames, a clip needs 10: 8 are missing)" in output.out
     assert "no clip could be cut from 2 files; the first of 2 problems is 0.gif: too short" in output.err
 
 
