@@ -46,7 +46,7 @@ def test_the_command_line_refuses_an_output_without_a_name(
     (tmp_path / "thesis.tex").write_text("years")
     monkeypatch.chdir(tmp_path)
     if option == "--json_file":
-        arguments = ["evaluate", "mnist1-captions", "--clips", "2", "--json_file", target]
+        arguments = ["evaluate", "bounds", "mnist1-captions", "--clips", "2", "--json_file", target]
     else:
         arguments = ["prepare", "folder", str(tmp_path), "-o", target]
     with pytest.raises(SystemExit) as stopped:

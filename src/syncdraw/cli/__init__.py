@@ -22,6 +22,7 @@ app = App(
     'Try: syncdraw generate "digit 3 is moving left and right" -o three.gif',
     version=lambda: f"syncdraw {version('syncdraw')}, torch {version('torch')}",
     default_parameter=Parameter(name_transform=str, negative=()),
+    suppress_keyboard_interrupt=False,  # what `main` says of one is more
 )
 for command in (generate, models, picture, reconstruct, interpolate, rate, evaluate):
     app.command(command)

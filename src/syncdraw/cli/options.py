@@ -13,11 +13,15 @@ from cyclopts.validators import Number
 from docstring_parser import parse
 
 
-def _whole(kind: Any, tokens: tuple[Token, ...]) -> int | None:
+def _whole(kind: Any, tokens: tuple[Token, ...]) -> int:
     try:
-        return None if tokens[0].value.lower() in ("none", "null") and kind is not int else int(tokens[0].value)
+        return int(tokens[0].value)
     except ValueError:
         raise ValueError(f"{tokens[0].value!r} is no whole number") from None  # Cyclopts would round 1.5 to 2
+
+
+def _whole_or_none(kind: Any, tokens: tuple[Token, ...]) -> int | None:
+    return None if tokens[0].value.lower() in ("none", "null") else _whole(kind, tokens)
 
 
 def _switch(kind: Any, tokens: tuple[Token, ...]) -> bool:
@@ -52,11 +56,15 @@ def explained(kind: type[Any], usual: Any, leave_out: tuple[str, ...] = ()) -> d
             annotations[name] = given(type(value), value, leave_out)
             continue
         if hint is bool:
-            hint, converter, value = Literal["true", "false"], _switch, str(value).lower()
+            # Cyclopts takes bool for a switch without a value, and checks what the converter makes by the type.
+            hint, converter, value = Literal["true", "false", True, False], _switch, str(value).lower()
         elif hint in (int, int | None):
-            converter = _whole
-        about = f"{lines[name]} [default: {value}]"
-        annotations[name] = Annotated[hint, Parameter(help=about, converter=converter, show_default=False)]
+            converter = _whole if hint is int else _whole_or_none
+        switch = converter is _switch
+        about = f"{lines[name]} [default: {value}]" + " [choices: true, false]" * switch
+        annotations[name] = Annotated[
+            hint, Parameter(help=about, converter=converter, show_default=False, show_choices=not switch)
+        ]
     return annotations
 
 

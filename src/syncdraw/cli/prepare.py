@@ -7,9 +7,10 @@ import inspect
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from cyclopts import App
+from cyclopts import Parameter as Option
 
 from syncdraw.cli.options import Count, Out, explained
 from syncdraw.datasets.listing import Listing
@@ -38,15 +39,22 @@ def _command(name: str, list_files: Callable[..., Listing], usual: ClipConfig) -
             print(f"wrote {place}: train on it with --data {place}")
 
     cut = explained(ClipConfig, usual)
-    own = [p for p in inspect.signature(list_files, eval_str=True).parameters.values() if p.name != "source"]
+    own = [_own(p) for p in inspect.signature(list_files, eval_str=True).parameters.values() if p.name != "source"]
     common = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
     settings = [Parameter(key, Parameter.KEYWORD_ONLY, annotation=cut[key], default=getattr(usual, key)) for key in cut]
     command.__signature__ = Signature(  # type: ignore[attr-defined]
-        [*common, *(option.replace(kind=Parameter.KEYWORD_ONLY) for option in own), *settings]
+        [*common, *own, *settings]
     )
     command.__annotations__ = {option.name: option.annotation for option in [*common, *own, *settings]}
     command.__doc__ = (inspect.getdoc(list_files) or "").replace("Args:", _COMMON)
     return command
+
+
+def _own(option: Parameter) -> Parameter:
+    """An option of a data set's list; one that is on is switched off by --no-NAME."""
+    if option.default is True:
+        option = option.replace(annotation=Annotated[bool, Option(negative=f"--no-{option.name}")])
+    return option.replace(kind=Parameter.KEYWORD_ONLY)
 
 
 _COMMON = """Args:

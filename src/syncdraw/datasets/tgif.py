@@ -37,7 +37,7 @@ def list_tgif(source: Path, table: Path | None = None, one_person: bool = True, 
         source: the folder with the GIFs, at any depth, and with the lists `train.txt`, `val.txt` and `test.txt` of
             addresses, if they are at hand; without them, GIFs are divided by the hash of their content.
         table: the table of addresses and sentences; None for the `.tsv` file in `source`.
-        one_person: False takes every GIF.
+        one_person: take no GIF of nobody or of several persons.
         download: fetch those GIFs that are not there, slowly, into the folder `gifs` in `source`. Stopped and called
             again, it goes on.
 
