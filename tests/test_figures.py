@@ -14,7 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from syncdraw import SyncDraw, SyncDrawConfig, UserError, media, plots, pretrained
+from making_models import randomised
+from syncdraw import SyncDrawConfig, UserError, exploring, media, plots, pretrained, read_video
+from syncdraw.build import build
+from syncdraw.config import AttentionConfig, CaptionConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.figures import Kind, picture
 
@@ -24,14 +27,15 @@ TINY = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, 
 WORDS = (*"0123456789", "and", "digit", "down", "is", "left", "moving", "right", "up")
 MODELS = {
     "plain": TINY,
-    "aligned": dataclasses.replace(TINY, captions="alignment", caption_size=4, vocabulary=WORDS),
-    "sentence": dataclasses.replace(TINY, captions="sentence", caption_size=4, vocabulary=WORDS),
-    "binary": dataclasses.replace(TINY, protocol="binary", write_grid_size=4),
-    "global": dataclasses.replace(TINY, attention="global"),
-    "cuboid": dataclasses.replace(TINY, attention="cuboid"),
+    "aligned": dataclasses.replace(TINY, captions=CaptionConfig("alignment", 4, WORDS)),
+    "sentence": dataclasses.replace(TINY, captions=CaptionConfig("recurrent", 4, WORDS)),
+    "binary": dataclasses.replace(TINY, protocol="binary", attention=AttentionConfig(write_grid_size=4)),
+    "global": dataclasses.replace(TINY, attention=AttentionConfig("global")),
+    "cuboid": dataclasses.replace(TINY, attention=AttentionConfig("cuboid")),
     "colour": dataclasses.replace(TINY, channels=3),
 }
 CAPTION = "digit 3 is moving up and down"
+BOUNCING = BouncingMNISTConfig(shape=(3, 1, 32, 32))
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models, with training curves beside the first."""
     folder = tmp_path_factory.mktemp("models")
     for name, config in MODELS.items():
-        torch.manual_seed(4)
-        model = SyncDraw(config)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.3 * torch.randn_like(parameter))
-        bouncing = BouncingMNISTConfig(frames=3, height=32, width=32, channels=config.channels)
-        pretrained.save(model, folder / name, data="bouncing_mnist", bouncing=dataclasses.asdict(bouncing))
+        bouncing = BouncingMNISTConfig(shape=config.shape)
+        pretrained.save(randomised(config), folder / name, data="bouncing_mnist", bouncing=dataclasses.asdict(bouncing))
     lines = [{"step": 5, "L_X": 300.0, "L_Z": 2.0}, {"step": 5, "validation_L_X": 310.0, "validation_L_Z": 1.0},
              {"step": 10, "L_X": 250.0, "L_Z": 4.0}]  # fmt: skip
     (folder / "plain" / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
@@ -79,12 +78,11 @@ POSSIBLE = [
 
 
 @pytest.mark.parametrize(("model", "kind"), POSSIBLE)
-def test_every_kind(model: str, kind: Kind, draw: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_kind(model: str, kind: Kind, draw: Any) -> None:
     pixels = draw(model, kind, num=3)
     assert pixels.std() > 1  # not one flat colour
     height, width, _ = pixels.shape
     assert min(height, width) > 32
-    assert capsys.readouterr().out.startswith("wrote ")
     assert np.array_equal(draw(model, kind, num=3), pixels)  # the seed decides everything
     if kind in ("samples", "canvases", "write_windows"):
         assert not np.array_equal(draw(model, kind, num=3, seed=1), pixels)
@@ -100,7 +98,7 @@ def test_samples_are_those_of_generate(draw: Any, folder: Path) -> None:
 
 
 def test_captions_are_those_of_test_clips(draw: Any, folder: Path) -> None:
-    clips = BouncingMNIST(BouncingMNISTConfig(frames=3, height=32, width=32), "test").take(np.arange(3))
+    clips = BouncingMNIST(BOUNCING, "test").take(np.arange(3))
     network = pretrained.load(folder / "aligned")
     expected = plots.sample_sheet(network.generate(clips.captions, seed=0), clips.captions, columns=2, scale=1)
     assert np.array_equal(draw("aligned", "samples", num=3, scale=1), expected)
@@ -108,7 +106,6 @@ def test_captions_are_those_of_test_clips(draw: Any, folder: Path) -> None:
 
 @pytest.mark.parametrize("model", ["plain", "binary", "aligned"])
 def test_canvases_end_with_what_generate_gives(model: str, draw: Any, folder: Path) -> None:
-    """So the noise is bent for the figure where it is for samples ("binary" has a flow)."""
     network = pretrained.load(folder / model)
     caption = CAPTION if model == "aligned" else None
     canvases = network.generate([CAPTION] if caption else 1, seed=2, return_canvases=True)
@@ -118,7 +115,7 @@ def test_canvases_end_with_what_generate_gives(model: str, draw: Any, folder: Pa
 
 
 def test_real_clips(draw: Any) -> None:
-    clips = BouncingMNIST(BouncingMNISTConfig(frames=3, height=32, width=32), "test").take(np.arange(3))
+    clips = BouncingMNIST(BOUNCING, "test").take(np.arange(3))
     videos = torch.from_numpy(clips.videos)
     grey, binary = videos.float() / 255, (videos > 127).float()
     assert np.array_equal(draw("plain", "real", num=3, scale=1), plots.sample_sheet(grey, columns=2, scale=1))
@@ -127,7 +124,7 @@ def test_real_clips(draw: Any) -> None:
 
 def test_divergence_is_the_mean_over_test_clips(draw: Any, folder: Path) -> None:
     network = pretrained.load(folder / "plain")
-    clips = BouncingMNIST(BouncingMNISTConfig(frames=3, height=32, width=32), "test").take(np.arange(100))
+    clips = BouncingMNIST(BOUNCING, "test").take(np.arange(100))
     with torch.no_grad():
         generator = torch.Generator().manual_seed(0)
         drawing = network(torch.from_numpy(clips.videos).float() / 255, generator=generator)
@@ -159,6 +156,18 @@ def test_grey_video_for_a_model_of_colours(draw: Any, tmp_path: Path) -> None:
     assert draw("colour", "read_windows", video=clip(tmp_path / "grey.gif")).std() > 1
 
 
+@pytest.mark.parametrize("options", [{"frames": 4}, {"size": 40}, {"colour": True}])
+def test_a_video_of_any_size_is_made_to_fit(options: dict[str, Any], draw: Any, folder: Path, tmp_path: Path) -> None:
+    """It is read as any reader of videos would be asked for it: the first frames, in the model's size and colours."""
+    path = clip(tmp_path / "mine.gif", **options)
+    video, _ = read_video(path, frames=3, shape=(1, 32, 32))
+    network = pretrained.load(folder / "plain")
+    drawing = exploring.reconstruct(network, network.targets((video[None] * 255).round().byte()))
+    windows = [step.read_window for step in drawing.steps]
+    expected = plots.windows_on_frames(video, windows, TINY.grid_size, scale=1)
+    assert np.array_equal(draw("plain", "read_windows", video=path, scale=1), expected)
+
+
 def test_named_after_model_and_figure(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert picture(str(folder / "plain"), "canvases") == Path("plain-canvases.png")
@@ -182,7 +191,7 @@ def test_named_after_model_and_figure(folder: Path, tmp_path: Path, monkeypatch:
         ("plain", "alignment", {}, "does not align words"),
         ("sentence", "alignment", {}, "does not align words"),
         ("cuboid", "read_windows", {}, "space-time"),
-        ("binary", "curves", {}, r"metrics\.jsonl cannot be read"),
+        ("binary", "curves", {}, r"metrics\.jsonl is missing"),
         ("nobody", "samples", {}, "unknown model"),
         ("plain", "samples", {"scale": 0}, "scale"),
     ],
@@ -203,16 +212,11 @@ def test_what_is_no_picture(suffix: str, folder: Path, tmp_path: Path) -> None:
 
 
 def test_videos_that_do_not_fit(draw: Any, tmp_path: Path) -> None:
-    for name, options, message in (
-        ("long.gif", {"frames": 4}, "got videos of shape"),
-        ("wide.gif", {"size": 40}, "got videos of shape"),
-        ("colour.gif", {"colour": True}, "got videos of shape"),
-    ):
-        with pytest.raises(UserError, match=message):
-            draw("plain", "read_windows", video=clip(tmp_path / name, **options))
+    with pytest.raises(UserError, match=r"short\.gif.* 2 frames"):
+        draw("plain", "read_windows", video=clip(tmp_path / "short.gif", frames=2))
     with pytest.raises(UserError, match=r"none\.gif"):
         draw("plain", "read_windows", video=tmp_path / "none.gif")
-    with pytest.raises(UserError, match="draws from captions"):
+    with pytest.raises(UserError, match="together with its caption; give one"):
         draw("aligned", "read_windows", video=clip(tmp_path / "fits.gif"))
 
 
@@ -229,7 +233,7 @@ def test_curves_of_damaged_metrics(text: str, message: str, folder: Path, tmp_pa
 
 
 def test_model_that_does_not_say_its_data(tmp_path: Path) -> None:
-    pretrained.save(SyncDraw(TINY), tmp_path / "bare")
+    pretrained.save(build(TINY), tmp_path / "bare")
     picture(str(tmp_path / "bare"), "samples", num=2, out=tmp_path / "a.png")  # needs no data
     with pytest.raises(UserError, match="does not say what it was trained on"):
         picture(str(tmp_path / "bare"), "real", out=tmp_path / "b.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from syncdraw import SyncDraw, UserError, evaluate, pretrained, reproduce
-from syncdraw import train as training
+from syncdraw import SyncDraw, SyncDrawConfig, UserError, pretrained, reproduce
+from syncdraw.config import CaptionConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
-from syncdraw.model import SyncDrawConfig
+from syncdraw.evaluation.bounds import bound
+from syncdraw.evaluation.reports import data_of
+from syncdraw.training import RunConfig, run
 
 
 @pytest.fixture(autouse=True)
@@ -20,13 +23,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same cells, of models and clips that take no time."""
     full = reproduce.run_config
 
-    def tiny(*arguments: Any) -> training.RunConfig:
+    def tiny(*arguments: Any) -> RunConfig:
         config = full(*arguments)
         shape = {"frames": 2, "height": 32, "width": 32, "draw_steps": 2, "grid_size": 2, "hidden_size": 4,
-                 "latent_size": 2, "caption_size": 4}  # fmt: skip
-        kept = {name: getattr(config.model, name) for name in ("attention", "canvas", "captions", "protocol")}
-        bouncing = BouncingMNISTConfig(digits=config.bouncing.digits, frames=2, height=32, width=32, clips=50)
-        return training.RunConfig(model=SyncDrawConfig(**shape, **kept), bouncing=bouncing, train=config.train)
+                 "latent_size": 2}  # fmt: skip
+        kept = {name: getattr(config.model, name) for name in ("attention", "canvas", "protocol")}
+        captions = CaptionConfig(route=config.model.captions.route, size=4)
+        bouncing = BouncingMNISTConfig(digits=config.bouncing.digits, shape=(2, 1, 32, 32), clips=50)
+        model = SyncDrawConfig(**shape, **kept, captions=captions)
+        return RunConfig(model=model, bouncing=bouncing, train=config.train)
 
     monkeypatch.setattr(reproduce, "run_config", tiny)
 
@@ -54,11 +59,12 @@ def test_methods_differ_in_their_attention_alone(monkeypatch: pytest.MonkeyPatch
         reproduce.run_config(reproduce.Cell(a, 2, True, "binary", 0), 100, 10, False) for a in reproduce.METHODS
     )
     for other in (two, three):
-        difference = {name for name in vars(one.model) if getattr(one.model, name) != getattr(other.model, name)}
-        assert difference == {"attention"}
+        assert other.model.attention.kind != one.model.attention.kind
+        attention = dataclasses.replace(other.model.attention, kind=one.model.attention.kind)
+        assert dataclasses.replace(other.model, attention=attention) == one.model
         assert (one.bouncing, one.train) == (other.bouncing, other.train)
     config = reproduce.run_config(reproduce.Cell("frame", 1, False, "grey", 0), 100, 10, True)
-    assert (config.model.canvas, config.model.window_start) == ("zero", "paper")
+    assert (config.model.canvas, config.model.attention.smooth_start) == ("zero", False)
     assert (config.model.grid_size, config.model.draw_steps, config.train.max_steps) == (8, 10, 10)
 
 
@@ -66,14 +72,13 @@ def test_what_is_written_is_what_the_runs_measure(tmp_path: Path, capsys: pytest
     values = go(tmp_path)
     assert len(values["cells"]) == 16
     for cell in values["cells"]:
-        run = tmp_path / reproduce.Cell(**{k: cell[k] for k in reproduce.Cell.__dataclass_fields__}).name
-        card = pretrained.load_card(run)
-        test = evaluate.data_of(card, None, "test")
-        again = evaluate.bound(pretrained.load(run), test, protocol=cell["protocol"], clips=5)
+        folder = tmp_path / reproduce.Cell(**{k: cell[k] for k in reproduce.Cell.__dataclass_fields__}).name
+        card = pretrained.load_card(folder)
+        again = bound(pretrained.load(folder), data_of(card, None, "test"), protocol=cell["protocol"], clips=5)
         assert cell["bound"]["negative_elbo"] == pytest.approx(again.negative_elbo)
         assert (cell["steps"], cell["clips_seen"], cell["test_clips"]) == (2, 4, 5)
         assert card["model"]["protocol"] == cell["protocol"]
-        assert card["model"]["attention"] == cell["attention"]
+        assert card["model"]["attention"]["kind"] == cell["attention"]
         assert card["bouncing"]["digits"] == cell["digits"]
     table = (tmp_path / "table1.md").read_text()
     assert "not yet" not in table
@@ -87,16 +92,16 @@ def test_what_is_written_is_what_the_runs_measure(tmp_path: Path, capsys: pytest
 def test_a_broken_table_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Broken off in the fifth cell, it gives what it gives in one go; finished cells are not trained again."""
     whole = go(tmp_path / "whole")
-    real, trained = training.train, []
+    real, trained = run.train, []
 
-    def counted(config: training.RunConfig, out: Path, **options: Any) -> Path:
+    def counted(config: RunConfig, out: Path, **options: Any) -> Path:
         if len(trained) == 4:
             trained.append("broken off")
             raise KeyboardInterrupt
         trained.append(out.name)
         return real(config, out, **options)
 
-    monkeypatch.setattr(training, "train", counted)
+    monkeypatch.setattr(run, "train", counted)
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path / "parts")
     assert (tmp_path / "parts" / "table1.md").read_text().count("not yet") == 12
@@ -136,5 +141,6 @@ def test_several_seeds_give_their_mean_and_deviation(tmp_path: Path) -> None:
 def test_bad_numbers(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--seeds must be 1 or more"):
         go(tmp_path, seeds=0)
-    with pytest.raises(UserError, match=r"--budget"):
-        go(tmp_path, budget=0)
+    for name in ("budget", "batch_size", "test_clips"):
+        with pytest.raises(UserError, match=rf"--{name}"):
+            go(tmp_path, **{name: 0})

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from syncdraw.cli.options import Computer, Count, Out, start_torch
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
 from syncdraw.training.recipes import read_recipe
@@ -44,7 +43,10 @@ PAPER = {
 }
 """v2's Table 1, nats per video, by attention, digits and captions."""
 
-BUDGETS = {"smoke": (2_000, 20, 200), "full": (5_000_000, 100, 10_000)}
+BUDGETS: dict[Literal["smoke", "full"], tuple[int, int, int]] = {
+    "smoke": (2_000, 20, 200),
+    "full": (5_000_000, 100, 10_000),
+}
 """Training clips for each cell, clips a step, and test clips; `full` is what the authors' script asks for."""
 
 
@@ -107,29 +109,27 @@ def run_config(cell: Cell, clips: int, batch_size: int, paper_start: bool) -> Ru
 
 
 def table1(
-    *, out: Out = Path("runs/table1"), budget: Count | Literal["smoke", "full"] = "smoke",
-    batch_size: Count | None = None, test_clips: Count | None = None, seeds: Count = 1, paper_start: bool = False,
-    device: Computer = "auto",
-) -> None:  # fmt: skip
-    """Train and measure the cells of v2's Table 1, and write them beside the paper's figures.
+    out: Path,
+    *,
+    budget: int | Literal["smoke", "full"] = "smoke",
+    batch_size: int | None = None,
+    test_clips: int | None = None,
+    seeds: int = 1,
+    paper_start: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Train and measure all cells, as `syncdraw reproduce table1 --help` explains it.
 
-    Stop it with Ctrl-C at any time; the same command goes on, and with a larger budget it trains the cells further.
+    Writes table1.md, table1.json and a run folder for each cell into `out`.
 
-    Args:
-        out: the folder of the runs, of table1.md and of table1.json.
-        budget: training clips for each cell: a number, or smoke (2,000; ten minutes or so on two cores), or full
-            (5,000,000, as in the authors' script; for a GPU).
-        batch_size: clips a step; 100 with full, else 20, which learns faster by the clip.
-        test_clips: measured in each cell; 200 with smoke, 10,000 with full, else 1,000.
-        seeds: runs of each cell. The table shows their mean and standard deviation.
-        paper_start: begin with the papers' black-and-white canvas of zero and filters of 1 pixel, not with a learned
-            canvas and smooth filters, which learn many times faster.
+    Raises:
+        UserError: a number is below 1, or a run has been trained for longer than the budget asks for.
     """
     clips, usual_batch, usual_test = BUDGETS[budget] if isinstance(budget, str) else (budget, 20, 1_000)
-    batch_size, test_clips = batch_size or usual_batch, test_clips or usual_test
+    batch_size = usual_batch if batch_size is None else batch_size
+    test_clips = usual_test if test_clips is None else test_clips
     if min(clips, batch_size, test_clips, seeds) < 1:
         raise UserError("--budget, --batch_size, --test_clips and --seeds must be 1 or more")
-    chosen = start_torch(device)
     written = [out / "table1.md", out / "table1.json"]
     results: list[dict[str, Any]] = []
     todo = cells(seeds)
@@ -138,7 +138,7 @@ def table1(
         run = out / cell.name
         print(f"[{number}/{len(todo)}] {cell}: {config.train.max_steps:,} steps of {batch_size}", flush=True)
         try:
-            results.append(_measured(cell, _trained(config, run, chosen), test_clips, chosen))
+            results.append(_measured(cell, _trained(config, run, device), test_clips, device))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped in cell {number} of {len(todo)}; the same command goes on") from None
         values = {"clips": clips, "batch_size": batch_size, "paper_start": paper_start, "cells": results}
