@@ -8,11 +8,11 @@ from syncdraw import SyncDraw, SyncDrawConfig
 from syncdraw.build import build
 
 
-def randomised(config: SyncDrawConfig) -> SyncDraw:
+def randomised(config: SyncDrawConfig, deviation: float = 0.2) -> SyncDraw:
     """A model with random weights, also where they begin at zero: its posterior is not its prior."""
     torch.manual_seed(2)
     model = build(config)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
+            parameter.add_(deviation * torch.randn_like(parameter))
     return model

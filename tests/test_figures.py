@@ -44,7 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name, config in MODELS.items():
         bouncing = BouncingMNISTConfig(shape=config.shape)
-        pretrained.save(randomised(config), folder / name, data="bouncing_mnist", bouncing=dataclasses.asdict(bouncing))
+        pretrained.save(
+            randomised(config, 0.3), folder / name, data="bouncing_mnist", bouncing=dataclasses.asdict(bouncing)
+        )
     lines = [{"step": 5, "L_X": 300.0, "L_Z": 2.0}, {"step": 5, "validation_L_X": 310.0, "validation_L_Z": 1.0},
              {"step": 10, "L_X": 250.0, "L_Z": 4.0}]  # fmt: skip
     (folder / "plain" / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))

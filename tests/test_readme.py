@@ -32,10 +32,27 @@ COMMANDS = [
 ]
 
 
+def commands_in(text: str) -> set[str]:
+    """Commands with arguments: on lines of their own, in backticks, or in a recipe's comment."""
+    lines = re.findall(r"^(?:# |# .*: )?(syncdraw [a-z].*?) *(?:#.*)?$", text, re.MULTILINE)
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    return {command for command in [*parts, *re.findall(r"`(syncdraw [a-z]+ [^`]+)`", text)] if " " in command}
+
+
+FURTHER = sorted({
+    command
+    for path in [*tables.PAGES, *(tables.ROOT / "src" / "syncdraw" / "recipes").rglob("*.yaml")]
+    for command in commands_in(path.read_text())
+})  # fmt: skip
+
+
 def test_what_is_tested() -> None:
-    # prepare is explained in docs/data.md.
-    assert {command.split()[1] for command in COMMANDS} == set(cli.app) - {"prepare", "models"}
+    # prepare is explained in docs/data.md, rate in docs/rating.md.
+    options = {"--help", "-h", "--version"}
+    assert {command.split()[1] for command in COMMANDS} == set(cli.app) - {"prepare", "models", "rate"} - options
     assert "`syncdraw models`" in TEXT
+    assert len(FURTHER) > 50
+    assert {command.split()[1] for command in FURTHER} == set(cli.app) - {"models"} - options
     assert len(CODE) == 1
 
 
@@ -77,11 +94,18 @@ def test_command(command: str, here: Path, monkeypatch: pytest.MonkeyPatch, caps
     cli.main(shlex.split(command)[1:])
     out = capsys.readouterr().out
     verb = command.split()[1]
-    if verb in ("generate", "picture"):
+    if verb in ("generate", "picture", "reconstruct", "interpolate"):
         written = here / re.search(r"wrote (\S+)", out)[1]
         assert written.stat().st_size > (20 if "runs/mine" in command else 1000)
     else:
         assert called == [verb]
+
+
+@pytest.mark.parametrize("command", FURTHER)
+def test_further_command(command: str) -> None:
+    """It is one of ours, with arguments that it takes."""
+    words = ["mnist1" if word == "MODEL" else word for word in shlex.split(command)[1:]]
+    cli.app.parse_args(words, exit_on_error=False, print_error=False)
 
 
 def test_code(here: Path) -> None:

@@ -16,11 +16,13 @@ from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.evaluation.bounds import bound
 from syncdraw.evaluation.reports import data_of
 from syncdraw.training import RunConfig, run
+from training_runs import quick
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same cells, of models and clips that take no time."""
+    quick(monkeypatch)
     full = reproduce.run_config
 
     def tiny(*arguments: Any) -> RunConfig:
