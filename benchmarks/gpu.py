@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.model import SyncDraw
 from syncdraw.training.batches import Batches

@@ -20,7 +20,7 @@ RECIPES = ("paper/mnist1", "kth", "kth-captions", "ucf101", "vgan-clips", "tgif"
 
 def measure(recipe: str, batch_size: int, steps: int) -> dict[str, float]:
     """Seconds of a step (the median) and the peak memory of the process, in GB, over what it had before the first."""
-    from syncdraw.build import build
+    from syncdraw.building import build
     from syncdraw.training import read_recipe
     from syncdraw.training.optimization import Optimization
     from syncdraw.training.processes import Processes

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from literal import losses
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig, PriorConfig, SyncDrawConfig
 
 SIZES = {"frames": 2, "height": 12, "width": 12, "draw_steps": 1, "grid_size": 3, "hidden_size": 8, "latent_size": 4}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from syncdraw import SyncDraw, SyncDrawConfig
-from syncdraw.build import build
+from syncdraw.building import build
 
 
 def randomised(config: SyncDrawConfig, deviation: float = 0.2) -> SyncDraw:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from making_clips import textures, write_clip
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import shuffled
 from syncdraw.datasets.prepared import ClipConfig, PreparedClips

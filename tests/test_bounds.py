@@ -22,7 +22,7 @@ from torch.nn import functional
 from making_clips import textures, write_clip
 from making_models import randomised
 from syncdraw import SyncDraw, UserError
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import CaptionConfig, PriorConfig, SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Clips

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from making_models import randomised
 from syncdraw import SyncDraw, UserError
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import CaptionConfig, SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig, caption
 from syncdraw.datasets.clips import Clips

@@ -24,7 +24,7 @@ from PIL import Image
 from making_clips import textures, write_clip
 from syncdraw import SyncDrawConfig, cli, drawing, exploring, media, pretrained, read_video, wordings
 from syncdraw.apps import rating
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig
 from syncdraw.datasets.bouncing_mnist import MNIST_FOLDER, BouncingMNISTConfig
 from syncdraw.datasets.prepared import PreparedClips

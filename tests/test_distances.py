@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from making_clips import textures, write_clip
 from syncdraw import SyncDraw, UserError, cli
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import CaptionConfig, SyncDrawConfig
 from syncdraw.datasets import bouncing_mnist
 from syncdraw.datasets.bouncing_mnist import MNIST_FOLDER, BouncingMNIST, BouncingMNISTConfig

@@ -16,7 +16,7 @@ from PIL import Image
 
 from making_models import randomised
 from syncdraw import SyncDrawConfig, UserError, exploring, media, plots, pretrained, read_video
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.figures import Kind, picture

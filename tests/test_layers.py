@@ -13,7 +13,7 @@ import pytest
 
 import syncdraw
 from syncdraw import SyncDrawConfig
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import CaptionConfig
 
 SOURCE = Path(syncdraw.__file__).parent
@@ -63,7 +63,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "data and pictures": ("datasets", "media", "plots"),
     "model": ("attention", "captions", "config", "encoders", "interface", "model", "priors", "vgan"),
     "extensions": ("extensions",),
-    "building": ("build",),
+    "building": ("building",),
     "storing": ("pretrained",),
     "evaluation": ("evaluation",),
     "training": ("training",),

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from syncdraw import pretrained
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import CaptionConfig, PriorConfig, SyncDrawConfig
 from syncdraw.training.muon import MATRICES, Muon, orthogonalized
 from syncdraw.training.optimization import GRADIENT_NORM, Optimization

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 import syncdraw
 from syncdraw import UserError, pretrained
 from syncdraw.attention import FrameAttention
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.captions import Caption, Condition
 from syncdraw.config import SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig

@@ -21,7 +21,7 @@ from safetensors.torch import save as tensors_to_bytes
 
 import syncdraw
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, legacy, pretrained
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig, PriorConfig
 
 TINY = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)

@@ -15,7 +15,7 @@ import yaml
 import tables
 from making_clips import textures, write_clip
 from syncdraw import SyncDrawConfig, cli, pretrained, read_video, reproduce
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.evaluation import bound_report
 from syncdraw.evaluation.reports import Report
 from syncdraw.training import RunConfig, stages

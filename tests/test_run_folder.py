@@ -23,7 +23,7 @@ import yaml
 from safetensors.torch import load_file
 
 from syncdraw import UserError, pretrained
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import CaptionConfig
 from syncdraw.files import atomic_path
 from syncdraw.training import RunConfig, run_folder

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from syncdraw.attention import FrameAttention
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import PriorConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.model import SyncDraw

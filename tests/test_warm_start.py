@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from syncdraw import UserError, pretrained
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig, PriorConfig, SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.model import SyncDraw

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from syncdraw import SyncDrawConfig
 from syncdraw.attention import FrameAttention, Window
-from syncdraw.build import build
+from syncdraw.building import build
 
 
 class GlidingAttention(nn.Module):

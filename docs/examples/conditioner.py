@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from syncdraw import SyncDrawConfig
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.captions import Caption, Condition
 
 

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from syncdraw import SyncDrawConfig
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.datasets.clips import Clips, shuffled
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from syncdraw import SyncDrawConfig
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.gaussian import gaussian
 from syncdraw.priors import Prior, Single
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from syncdraw.build import build
+    from syncdraw.building import build
     from syncdraw.config import SyncDrawConfig
     from syncdraw.errors import UserError
     from syncdraw.exploring import interpolate, reconstruct
@@ -24,7 +24,7 @@ _HOMES = {
     "SyncDraw": "model",
     "SyncDrawConfig": "config",
     "UserError": "errors",
-    "build": "build",
+    "build": "building",
     "interpolate": "exploring",
     "load": "pretrained",
     "read_video": "video",

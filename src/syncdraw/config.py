@@ -1,6 +1,6 @@
 """What shapes a model. The defaults are the papers'; what is marked (ours) goes beyond them.
 
-`build.py` makes a model of a config. The fields under "from the data" are not settings: training fills them in.
+`building.py` makes a model of a config. The fields under "from the data" are not settings: training fills them in.
 """
 
 from __future__ import annotations

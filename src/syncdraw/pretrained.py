@@ -18,7 +18,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from syncdraw import legacy
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import SyncDrawConfig
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path

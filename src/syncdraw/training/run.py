@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from syncdraw import pretrained
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import Dataset
@@ -75,14 +75,11 @@ def train(
     if dataset is not None:
         dataset, validation = as_clips(dataset), as_clips(dataset if validation is None else validation)
         config = dataclasses.replace(config, data=OWN)
-    run.check(resume)
-    with within_memory():
-        # Before the folder is made: data that cannot be read leave none behind.
-        dataset, validation = dataset or dataset_of(config, "train"), validation or _held_out(config)
     with run.owned() if processes.first else nullcontext(), within_memory():
-        run.check(resume)  # again, for another process may have begun a run meanwhile
+        run.check(resume)
         if resume:
             run.check_same(config)
+        dataset, validation = dataset or dataset_of(config, "train"), validation or _held_out(config)
         # A run that was broken off before it saved anything begins at its first step again.
         state = run.load_state() if resume and run.saved else None
         config = complete(config, dataset, _known_words(config, run if state else None, build_model))

@@ -73,6 +73,8 @@ class RunFolder:
     def owned(self) -> Iterator[None]:
         """Nobody else may train in the folder meanwhile. What a process that was killed left half written is removed.
 
+        A folder into which nothing was written, because the data cannot be read, say, is not left behind.
+
         Raises:
             UserError: somebody does, the folder cannot be written, or leads elsewhere by a link.
         """
@@ -92,7 +94,12 @@ class RunFolder:
                 for entry in folder.iterdir() if folder.is_dir() else ():
                     if _UNFINISHED.fullmatch(entry.name):
                         remove_tree(entry, inside=folder)
-            yield
+            try:
+                yield
+            finally:
+                if os.listdir(self.path) == [LOCK_FILE]:
+                    (self.path / LOCK_FILE).unlink()
+                    self.path.rmdir()
 
     def check(self, resume: bool) -> None:
         """Raise UserError where a run would be overwritten, or there is none to go on with.

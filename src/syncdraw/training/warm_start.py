@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from syncdraw import pretrained
-from syncdraw.build import build
+from syncdraw.building import build
 from syncdraw.config import CaptionConfig, SyncDrawConfig
 from syncdraw.datasets.clips import Dataset, spread
 from syncdraw.errors import UserError
