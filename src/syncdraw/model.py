@@ -10,8 +10,8 @@ are silent or wrong, the line says what is done instead, and docs/fidelity.md co
 | T | draw_steps | | L_X | reconstruction, nats per video |
 | c, C | canvas (logits) | | L_Z | divergence, nats per video |
 
-`Inference` is Q(Z | X), `Generator` is P(X, Z), `SyncDraw` the loop that both of them share. `building.py` makes all three
-from a config; interface.py has what is called from outside, such as `generate`.
+`Inference` is Q(Z | X), `Generator` is P(X, Z), `SyncDraw` the loop that both of them share. building.py makes all
+three from a config; interface.py has what is called from outside, such as `generate`.
 """
 
 from __future__ import annotations
