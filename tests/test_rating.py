@@ -512,7 +512,7 @@ def test_a_port_in_use_is_named_with_the_next(study: Path) -> None:
 @contextmanager
 def process(study: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`serve_study` in a process of its own, and the link that it prints."""
-    command = [sys.executable, "-m", "syncdraw.apps.rating", "serve_study", str(study), "--port", "0", *options]
+    command = [sys.executable, "-m", "syncdraw", "rate", str(study), "--port", "0", *options]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert running.stdout is not None
