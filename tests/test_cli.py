@@ -131,7 +131,7 @@ OPTIONS = {
     "train judge": "--folder --steps --batch_size --seed",
     "evaluate": "bounds captions distances",
     "evaluate bounds": "MODEL --data --split --clips --seed --refine_steps --importance_samples --json_file --device",
-    "evaluate captions": "MODEL --samples --seed --temperature --json_file --device",
+    "evaluate captions": "MODEL --data --samples --seed --temperature --json_file --device",
     "evaluate distances": "MODEL --data --samples --seed --temperature --i3d --json_file --device",
     "prepare": "folder kth ucf101 tgif vgan",
     "prepare folder": "SOURCE -o --out --frames --file_column --caption_column --check --workers --quiet",
@@ -219,9 +219,7 @@ def test_as_a_module() -> None:
     command = [sys.executable, "-m", "syncdraw", "generat"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
-        'syncdraw: error: Unknown command "generat". Did you mean "generate"? Available commands'
-    )
+    assert done.stderr.startswith("syncdraw: error: unknown command 'generat': did you mean generate? Commands are ")
     assert done.stderr.count("\n") == 1
 
 
@@ -730,11 +728,29 @@ def test_evaluate(ok: Any, folder: Path) -> None:
     assert expected in refined
 
 
+def test_what_captions_tell_of_clips_without_digits(ok: Any, wrong: Any, folder: Path) -> None:
+    words = {"circle": 40, "square": 200}
+    for number, (word, grey) in enumerate(list(words.items()) * 5):
+        write_clip(folder / "clips" / f"{number}.gif", textures(3, grey))
+        (folder / "clips" / f"{number}.txt").write_text(f"a digit {number % 10} and {word}")
+    ok("prepare", "folder", "clips", "-o", "ready", "--frames", "3", "--height", "32", "--width", "32", "--quiet",
+       "--test_share", "0.5")  # fmt: skip
+    pretrained.save(
+        build(dataclasses.replace(ALIGNED, captions=CaptionConfig("alignment", 4, (*WORDS, "a", "circle", "square")))),
+        folder / "own", data=str(folder / "ready"), bouncing={},
+    )  # fmt: skip
+    shown = ok("evaluate", "captions", "own", "--json_file", "a.json")
+    values = json.loads((folder / "a.json").read_text())
+    assert f"captions tell {values['gap']:.1f} +- " in shown
+    assert values["gap"] == pytest.approx(values["wrong"] - values["right"], abs=1e-3)
+    assert "draws without captions" in wrong("evaluate", "captions", "mnist1", "--data", "ready")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["bounds"], "parameter MODEL requires an argument"),
-        (["bonds", "mnist1"], 'Unknown command "bonds". Did you mean "bounds"?'),
+        (["bonds", "mnist1"], "unknown command 'bonds': did you mean bounds? Commands are bounds, captions, distances"),
         (["bounds", "mnist"], "unknown model 'mnist': did you mean mnist1?"),
         (["bounds", "mnist1", "--clips", "0"], '"0" for --clips. Must be >= 1'),
         (["bounds", "mnist1", "--clips", "x"], "--clips: 'x' is no whole number"),
@@ -868,7 +884,7 @@ def test_prepare(ok: Any, wrong: Any, folder: Path) -> None:
     shown = ok("prepare", "folder", "my clips", "--height", "16", "--quiet")
     assert "wrote data/my clips: train on it with --data data/my clips" in shown
     assert PreparedClips(folder / "data" / "my clips").shape == (10, 1, 16, 64)
-    assert 'Unknown command "kht". Did you mean "kth"?' in wrong("prepare", "kht", "x")
+    assert "unknown command 'kht': did you mean kth?" in wrong("prepare", "kht", "x")
     assert "SOURCE requires an argument" in wrong("prepare", "folder")
     assert "--height: '16.5' is no whole number" in wrong("prepare", "folder", "my clips", "--height", "16.5")
     assert "nowhere is not a folder" in wrong("prepare", "folder", "nowhere")
@@ -907,7 +923,7 @@ def test_a_terminal_that_knows_ascii_alone(folder: Path) -> None:
 
 
 def test_reproduce_says_what_there_is(wrong: Any) -> None:
-    assert 'Unknown command "table2". Did you mean "table1"?' in wrong("reproduce", "table2")
+    assert "unknown command 'table2': did you mean table1?" in wrong("reproduce", "table2")
     assert '"0" for --seeds. Must be >= 1' in wrong("reproduce", "table1", "--seeds", "0")
     assert 'unable to convert "huge"' in wrong("reproduce", "table1", "--budget", "huge")
 

@@ -222,6 +222,23 @@ def test_videos_that_do_not_fit(draw: Any, tmp_path: Path) -> None:
         draw("aligned", "read_windows", video=clip(tmp_path / "fits.gif"))
 
 
+def test_curves_of_a_run_of_several_stages(folder: Path, tmp_path: Path) -> None:
+    """One after the other, in their order."""
+    lines = [
+        {"step": 1, "L_X": 5.0, "L_Z": 1.0},
+        {"step": 2, "L_X": 4.0, "L_Z": 1.0},
+        {"step": 3, "L_X": 3.0, "L_Z": 1.0},
+    ]
+    for name, some in (("2-second", lines[2:]), ("1-first", lines[:2])):
+        stage = tmp_path / "run" / "stages" / name
+        stage.mkdir(parents=True)
+        own = [{**line, "step": number} for number, line in enumerate(some, start=1)]
+        (stage / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in own))
+    picture(str(tmp_path / "run"), "curves", out=tmp_path / "a.png")
+    found = np.array(Image.open(tmp_path / "a.png"))
+    assert np.array_equal(found, plots.training_curves(lines))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("", "no L_X and L_Z yet"), ('{"step": 1, "gradient": 2}\n', "no L_X and L_Z yet"), ("{", "cannot be read"),

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from syncdraw import UserError, pretrained
 from syncdraw.config import FROM_DATA, CaptionConfig, PriorConfig, SyncDrawConfig
 from syncdraw.training import RunConfig, read_recipe, recipe_names, train, train_recipe
-from syncdraw.training.recipes import Recipe, Stage, resumable
+from syncdraw.training.recipes import Recipe, Stage
 from syncdraw.training.run_folder import RunFolder
 from syncdraw.training.settings import OptimizerConfig, StartConfig, TrainConfig
+from syncdraw.training.stages import resumable
 from training_runs import MODEL, RUN, PowerCutError, assert_same_run, break_before, changed, content, metrics, quick
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,20 @@ def test_a_broken_table_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         damaged.write_text(text)
         assert go(tmp_path / "parts") == parts
     assert go(tmp_path / "parts", test_clips=6)["cells"][0]["test_clips"] == 6
+
+
+def test_a_signal_in_the_last_step_of_a_cell_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = run.RunFolder.save_state
+
+    def signalled(self: run.RunFolder, state: dict[str, Any]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        save(self, state)
+
+    monkeypatch.setattr(run.RunFolder, "save_state", signalled)
+    with pytest.raises(KeyboardInterrupt, match="stopped in cell 1 of 16; the same command goes on"):
+        go(tmp_path, budget=2)
+    assert [path.name for path in tmp_path.iterdir()] == [reproduce.cells(1)[0].name]
+    assert pretrained.load_card(tmp_path / reproduce.cells(1)[0].name)["trained"]["steps"] == 1
 
 
 def test_a_larger_budget_trains_further_and_a_smaller_one_is_refused(tmp_path: Path) -> None:

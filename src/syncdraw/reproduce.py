@@ -125,6 +125,8 @@ def table1(
     Raises:
         UserError: a number is below 1, or a run has been trained for longer than the budget asks for.
     """
+    from syncdraw.training.stages import one_of_several
+
     clips, usual_batch, usual_test = BUDGETS[budget] if isinstance(budget, str) else (budget, 20, 1_000)
     batch_size = usual_batch if batch_size is None else batch_size
     test_clips = usual_test if test_clips is None else test_clips
@@ -137,10 +139,9 @@ def table1(
         config = run_config(cell, clips, batch_size, paper_start)
         run = out / cell.name
         print(f"[{number}/{len(todo)}] {cell}: {config.train.max_steps:,} steps of {batch_size}", flush=True)
-        try:
-            results.append(_measured(cell, _trained(config, run, device), test_clips, device))
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped in cell {number} of {len(todo)}; the same command goes on") from None
+        with one_of_several(f"stopped in cell {number} of {len(todo)}; the same command goes on"):
+            _train(config, run, device)
+        results.append(_measured(cell, run, test_clips, device))
         values = {"clips": clips, "batch_size": batch_size, "paper_start": paper_start, "cells": results}
         for path, text in zip(written, (_markdown(results), json.dumps(values, indent=1)), strict=True):
             with atomic_path(path) as temporary:
@@ -149,8 +150,8 @@ def table1(
     print(f"wrote {written[0]} and {written[1]}")
 
 
-def _trained(config: RunConfig, path: Path, device: str) -> Path:
-    """The run folder, trained for as long as the config says; a run that has been trained for longer is refused."""
+def _train(config: RunConfig, path: Path, device: str) -> None:
+    """Train a run for as long as the config says; one that has been trained for longer is refused."""
     from syncdraw import pretrained
     from syncdraw.training.run import train
     from syncdraw.training.run_folder import RunFolder
@@ -164,7 +165,6 @@ def _trained(config: RunConfig, path: Path, device: str) -> Path:
         )
     if steps < config.train.max_steps:
         train(config, path, resume=RunFolder(path).holds_run, device=device)
-    return path
 
 
 def _measured(cell: Cell, run: Path, clips: int, device: str) -> dict[str, Any]:

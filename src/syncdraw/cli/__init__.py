@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 
 from syncdraw.cli.drawing import generate, interpolate, picture, reconstruct
 from syncdraw.cli.evaluate import app as evaluate
@@ -42,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(words, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
+    except UnknownCommandError as error:
+        # Cyclopts' own sentence would import every command, and name eight of them.
+        word = (error.unused_tokens or [""])[0]
+        names = [name for name in error.app or () if not name.startswith("-")]
+        near = difflib.get_close_matches(word, names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        _fail(f"unknown command {word!r}: {hint}Commands are {', '.join(sorted(names))}")
     except UnusedCliTokensError as error:
         extra = (error.unused_tokens or [""])[0]
         _fail(f"{extra!r} is one argument too many; a caption with blanks needs quotation marks")

@@ -43,20 +43,27 @@ def bounds(
 
 @app.command
 def captions(
-    model: Model, /, *, samples: Count = 1000, seed: Seed = 0, temperature: Temperature = 1.0,
-    json_file: JsonFile = None, device: Computer = "auto",
+    model: Model, /, *, data: str | None = None, samples: Count = 1000, seed: Seed = 0,
+    temperature: Temperature = 1.0, json_file: JsonFile = None, device: Computer = "auto",
 ) -> None:  # fmt: skip
-    """Measure whether samples show what their captions say, as the judge reads their digits.
+    """Measure what captions do: whether samples show the digits and motions that theirs say, as the judge reads them.
+
+    Where clips show no digits, it is measured what the bound loses when clips are given each other's captions.
 
     Args:
-        samples: how many, for seen and for unseen captions each.
+        data: the data set, where it is not the one that the model was trained on.
+        samples: how many samples, for seen and for unseen captions each; or how many test clips.
         seed: of the samples.
         temperature: of the samples, as in syncdraw generate.
     """
     network, card = _loaded(model, device, json_file)
-    from syncdraw.evaluation.captions import caption_report
+    from syncdraw.evaluation.captions import caption_report, gap_report
 
-    _show(caption_report(network, card, samples=samples, seed=seed, temperature=temperature), json_file)
+    if data is None and card.get("data") == "bouncing_mnist":
+        report = caption_report(network, card, samples=samples, seed=seed, temperature=temperature)
+    else:
+        report = gap_report(network, card, data=data, clips=samples, seed=seed)
+    _show(report, json_file)
 
 
 @app.command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +140,23 @@ def caption_gap(
         gap=apart.mean().item(),
         standard_error=(apart.std() / count**0.5).item(),
     )
+
+
+def gap_report(model: BoundedModel, card: dict[str, Any], *, data: str | None, clips: int, seed: int) -> Report:
+    """What captions tell a model of any data, as `caption_gap` measures it on test clips.
+
+    Raises:
+        UserError: the model draws without captions, or the clips have none.
+    """
+    if card["model"]["captions"]["route"] == "none":
+        raise UserError("this model draws without captions, so there is nothing to measure of them")
+    found = caption_gap(model, data_of(card, data, "test"), clips=clips, seed=seed, progress=True)
+    lines = [
+        f"{found.clips} test clips, seed {seed}; -ELBO in nats per video",
+        f"with their own captions {found.right:.1f}, with those of other clips {found.wrong:.1f}: "
+        f"captions tell {found.gap:.1f} +- {found.standard_error:.1f}",
+    ]
+    return Report("\n".join(lines), {"seed": seed, **dataclasses.asdict(found)})
 
 
 def other_captions(captions: Sequence[str], seed: int) -> list[str]:

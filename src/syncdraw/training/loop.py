@@ -205,12 +205,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+_outer: list[threading.Event] = []
+
+
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
     """Ctrl-C, SIGTERM and SIGHUP set the event, so that the step in hand is finished and saved; a second one stops at
-    once."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    once. One inside another shares its event: whoever trains several runs is told of a signal in a run's last step."""
+    event = _outer[-1] if _outer else threading.Event()
+    if _outer or threading.current_thread() is not threading.main_thread():
         yield event
         return
 
@@ -222,8 +225,10 @@ def interruptible() -> Iterator[threading.Event]:
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # What is ignored stays so: nohup sees to it that a run outlives its terminal.
     before = {n: signal.signal(n, handle) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    _outer.append(event)
     try:
         yield event
     finally:
+        _outer.clear()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from syncdraw import pretrained
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
+from syncdraw.training.loop import interruptible
 from syncdraw.training.processes import Processes
 from syncdraw.training.recipes import Recipe, Stage, read_recipe
 from syncdraw.training.run import train
@@ -52,12 +53,8 @@ def train_recipe(
                 if progress and processes.first:
                     print(f"stage {number} of {len(recipe.stages)}: {stage.name}", flush=True)
                 begun = RunFolder(folder).saved
-                try:
+                with one_of_several(f"stopped in stage {stage.name}; syncdraw train --resume --out {out} goes on"):
                     train(_after(stage.config, before), folder, resume=begun, progress=progress, device=device)
-                except KeyboardInterrupt:
-                    raise KeyboardInterrupt(
-                        f"stopped in stage {stage.name}; syncdraw train --resume --out {out} goes on"
-                    ) from None
             history.append({"stage": stage.name, **_trained(folder)})
             before = folder
         assert before is not None
@@ -65,6 +62,18 @@ def train_recipe(
             _publish(before, run.path, recipe.name, history)
         processes.wait()
     return run.path
+
+
+@contextmanager
+def one_of_several(message: str) -> Iterator[None]:
+    """For one run of several: a signal ends them all with this message, also where it came in the run's last step."""
+    with interruptible() as interrupted:
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(message) from None
+    if interrupted.is_set():
+        raise KeyboardInterrupt(message)
 
 
 def resumable(out: str | Path, changes: Mapping[str, Any] | None = None, source: str | None = None) -> Recipe:
