@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from syncdraw import SyncDraw, SyncDrawConfig, UserError, pretrained
-from syncdraw import build as building
+from syncdraw import SyncDraw, SyncDrawConfig, UserError, building, pretrained
 from syncdraw.captions import Caption
 from syncdraw.config import CaptionConfig, PriorConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from syncdraw import SyncDraw, SyncDrawConfig, UserError
-from syncdraw import build as building
+from syncdraw import SyncDraw, SyncDrawConfig, UserError, building
 from syncdraw.config import PriorConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.extensions import clustering

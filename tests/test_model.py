@@ -14,8 +14,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from literal import losses, lstm
 from making_models import randomised
-from syncdraw import SyncDraw, SyncDrawConfig, UserError
-from syncdraw import build as building
+from syncdraw import SyncDraw, SyncDrawConfig, UserError, building
 from syncdraw.attention import Window
 from syncdraw.captions import Condition, SentenceVector, WordAlignment, clauses
 from syncdraw.config import AttentionConfig, CaptionConfig, PriorConfig
