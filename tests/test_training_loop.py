@@ -183,12 +183,17 @@ def test_a_run_that_saved_nothing_begins_again(resume: bool, whole: Path, tmp_pa
 def test_signal_saves_the_step_in_hand(
     number: signal.Signals, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = signal.getsignal(number)
-    with monkeypatch.context() as patch:
-        before_step(patch, 4, lambda: os.kill(os.getpid(), number))
-        with pytest.raises(KeyboardInterrupt, match=r"stopped at step 5.*--resume"):
-            go(RUN, tmp_path / "run")
-    assert signal.getsignal(number) is before
+    found = signal.getsignal(number)
+    before = signal.default_int_handler
+    signal.signal(number, before)  # whoever runs the tests under nohup has it ignored
+    try:
+        with monkeypatch.context() as patch:
+            before_step(patch, 4, lambda: os.kill(os.getpid(), number))
+            with pytest.raises(KeyboardInterrupt, match=r"stopped at step 5.*--resume"):
+                go(RUN, tmp_path / "run")
+        assert signal.getsignal(number) is before
+    finally:
+        signal.signal(number, found)
     assert state(tmp_path / "run")["step"] == model_step(tmp_path / "run") == 5
     go(RUN, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", whole)
