@@ -140,6 +140,21 @@ def test_our_data_sets_as_torchs() -> None:
         AsTorch(BouncingMNIST(BouncingMNISTConfig(shape=DATA.shape, clips=0)))
 
 
+def test_an_endless_data_set_of_ones_own_is_trained_on(tmp_path: Path) -> None:
+    """It has a length of 0, and is there all the same."""
+    endless = BouncingMNIST(BouncingMNISTConfig(shape=DATA.shape, clips=0))
+    seen: list[int] = []
+    take = endless.take
+
+    def counted(indices: Any) -> Any:
+        seen.extend(indices.tolist())
+        return take(indices)
+
+    endless.take = counted  # type: ignore[method-assign]
+    syncdraw.train(RUN, tmp_path / "run", dataset=endless, validation=BouncingMNIST(DATA, "validation"), progress=False)
+    assert set(range(3 * 11)) <= set(seen)  # eleven steps of three clips
+
+
 # --- Parts -----------------------------------------------------------------------------------------------------------
 
 

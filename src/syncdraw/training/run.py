@@ -79,7 +79,9 @@ def train(
         run.check(resume)
         if resume:
             run.check_same(config)
-        dataset, validation = dataset or dataset_of(config, "train"), validation or _held_out(config)
+        # Not `dataset or ...`: an endless data set has a length of 0, so it would count as missing.
+        dataset = dataset_of(config, "train") if dataset is None else dataset
+        validation = _held_out(config) if validation is None else validation
         # A run that was broken off before it saved anything begins at its first step again.
         state = run.load_state() if resume and run.saved else None
         config = complete(config, dataset, _known_words(config, run if state else None, build_model))
