@@ -560,7 +560,8 @@ def begin(context: Any, link: str) -> Any:
 def at(page: Any, heading: str) -> None:
     """Wait until this page is there with its video, ready for keys."""
     page.get_by_role("heading", name=heading, exact=True).wait_for()
-    page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    # A promise, not wait_for_function: that evaluates strings in the page, which the page's own policy forbids.
+    page.evaluate("() => Promise.all([...document.images].map(image => image.decode()))")
 
 
 def test_a_whole_session(study: Path, browser: Any) -> None:
