@@ -36,6 +36,7 @@ from syncdraw.evaluation.bounds import bound
 from syncdraw.model import SyncDraw
 from syncdraw.training import TrainConfig, loop, run, run_folder
 from syncdraw.training.batches import Batches
+from syncdraw.training.learning import BoundLearner
 from syncdraw.training.loop import fit, interruptible
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.processes import Processes
@@ -116,7 +117,7 @@ def test_another_model_is_trained_and_measured(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with folder.owned():
         fit(
-            model, Batches(model, data, 5, 0, ALONE), optimization, settings, folder,
+            model, Batches(model, data, 5, 0, ALONE), BoundLearner(model, optimization, 1.0), settings, folder,
             resumed={"step": 0, "seconds": 0.0}, what=2, progress=False,
             evaluators=[lambda model: {"excess": bound(model, data, protocol="grey", clips=20).excess}],
             save_model=lambda reached: saved.append(reached["step"]),

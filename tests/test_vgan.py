@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from syncdraw import UserError
-from syncdraw.vgan import FAKE, REAL, VGAN, Generator, Losses, VGANConfig, adversarial_step, compose
+from syncdraw.config import VGANConfig
+from syncdraw.vgan import FAKE, REAL, VGAN, Generator, Losses, adversarial_step, compose
 
 TINY = VGANConfig(frames=16, height=32, width=16, latent_size=5, filters=2)
 
@@ -366,8 +367,8 @@ def test_a_step_in_bfloat16_uses_the_weights_as_they_are() -> None:
         ({"height": 0}, "model.height is 0; for VGAN it must be a multiple of 16"),
         ({"width": 60}, "model.width is 60; for VGAN it must be a multiple of 16"),
         ({"channels": 2}, "model.channels is 2; it must be 1 (grey) or 3 (RGB)"),
-        ({"filters": 0}, "model.filters is 0; it must be 1 or more"),
-        ({"latent_size": 0}, "model.latent_size is 0; it must be 1 or more"),
+        ({"filters": 0}, "model.filters is 0; it must be a whole number, 1 or more"),
+        ({"latent_size": 0}, "model.latent_size is 0; it must be a whole number, 1 or more"),
     ],
 )
 def test_a_shape_that_cannot_be_is_refused(values: dict[str, int], message: str) -> None:

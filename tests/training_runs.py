@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,24 @@ def broken_off(config: RunConfig, out: Path, step: int, **options: Any) -> Path:
     return out
 
 
+@contextmanager
+def broken_off_by(kind: type, method: str, calls: int) -> Iterator[None]:
+    """The power is cut at the nth call of a method."""
+    original, seen = getattr(kind, method), 0
+
+    def counted(*values: Any, **options: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen >= calls:
+            cut()
+        return original(*values, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, method, counted)
+        with pytest.raises(PowerCutError):
+            yield
+
+
 def disturb_random_numbers() -> None:
     """What the process has drawn before must not matter."""
     torch.manual_seed(int.from_bytes(os.urandom(2), "big"))
@@ -195,6 +214,6 @@ def disturb_random_numbers() -> None:
 
 __all__ = [
     "ALIGNED", "DATA", "MODEL", "RUN", "VARIANTS", "OptimizerConfig", "PowerCutError", "StartConfig", "TrainConfig",
-    "assert_same", "assert_same_run", "before_step", "break_before", "broken_off", "changed", "content", "cut",
-    "disturb_random_numbers", "go", "metrics", "model_step", "quick", "state",
+    "assert_same", "assert_same_run", "before_step", "break_before", "broken_off", "broken_off_by", "changed",
+    "content", "cut", "disturb_random_numbers", "go", "metrics", "model_step", "quick", "state",
 ]  # fmt: skip

@@ -223,3 +223,59 @@ class SyncDrawConfig:
 
 FROM_DATA = ("frames", "channels", "height", "width", "captions.vocabulary", "captions.encoder_version")
 """Fields of `SyncDrawConfig` that training fills in from the data set."""
+
+
+VGAN_DOUBLINGS = 4
+"""How often each stream of a VGAN doubles its volume after the first one."""
+
+
+@dataclass(frozen=True)
+class VGANConfig:
+    """The shape of a VGAN. The defaults are the paper's.
+
+    Attributes:
+        kind: says that it is a VGAN.
+        frames: a multiple of 16, as each stream doubles its first volume four times.
+        channels: 3 for RGB, or 1 for grey (ours).
+        height: pixels, a multiple of 16.
+        width: pixels, a multiple of 16.
+        latent_size: numbers in the code z.
+        filters: of the widest volume's layer; each volume of half the size has twice as many.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    captioned: ClassVar[bool] = False
+    draw_steps: ClassVar[int] = 1
+    protocol: ClassVar[Protocol] = "grey"
+
+    kind: Literal["vgan"] = "vgan"
+    frames: int = 32
+    channels: int = 3
+    height: int = 64
+    width: int = 64
+    latent_size: int = 100
+    filters: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "height", "width"):
+            value = getattr(self, name)
+            if value < 1 or value % 2**VGAN_DOUBLINGS:
+                raise UserError(f"model.{name} is {value}; for VGAN it must be a multiple of {2**VGAN_DOUBLINGS}")
+        at_least(1, "model.", self, "latent_size", "filters")
+        if self.channels not in (1, 3):
+            raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """`(frames, channels, height, width)` of a video."""
+        return self.frames, self.channels, self.height, self.width
+
+    @property
+    def first_volume(self) -> tuple[int, int, int]:
+        """`(frames, height, width)` of the smallest volume."""
+        return self.frames // 2**VGAN_DOUBLINGS, self.height // 2**VGAN_DOUBLINGS, self.width // 2**VGAN_DOUBLINGS
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of the volumes between the code and the video, from the smallest volume to the largest."""
+        return [self.filters * 2**halvings for halvings in reversed(range(VGAN_DOUBLINGS))]

@@ -18,6 +18,7 @@ from syncdraw.containers import DEFAULT_FRAMES_PER_SECOND
 from syncdraw.datasets.bouncing_mnist import caption
 from syncdraw.errors import UserError
 from syncdraw.model import SyncDraw
+from syncdraw.vgan import VGAN
 from syncdraw.wordings import understood
 
 _VALUES_AT_ONCE = 1 << 22
@@ -27,7 +28,7 @@ _MOST_VALUES = 1 << 29
 """Pixels in one file."""
 
 
-def sentences_for(model: SyncDraw, captions: Sequence[str], card: dict[str, Any], name: str) -> list[str] | None:
+def sentences_for(model: SyncDraw | VGAN, captions: Sequence[str], card: dict[str, Any], name: str) -> list[str] | None:
     """The captions as a model knows them, which was trained on Bouncing MNIST or on other data; None for no captions.
 
     Args:
@@ -37,10 +38,10 @@ def sentences_for(model: SyncDraw, captions: Sequence[str], card: dict[str, Any]
     Raises:
         UserError: the model draws without captions, or from captions alone; or it does not know what one means.
     """
-    if captions and not model.captioned:
+    if captions and not (isinstance(model, SyncDraw) and model.captioned):
         raise UserError(f"model {name} draws without captions; leave the captions out, or choose a model with them")
     digits = card.get("data") == "bouncing_mnist" and not card.get("bouncing", {}).get("glyphs")
-    if not captions and model.captioned:
+    if not captions and isinstance(model, SyncDraw) and model.captioned:
         words = ", ".join(model.config.captions.vocabulary[:20])
         such = caption([3], [0]) if digits else f"one of the words {words}" if words else "a sentence"
         raise UserError(f"model {name} draws from captions: give one, such as {such!r}")
@@ -50,7 +51,13 @@ def sentences_for(model: SyncDraw, captions: Sequence[str], card: dict[str, Any]
 
 
 def drawn(
-    model: SyncDraw, captions: Sequence[str] | None, count: int, *, seed: int, temperature: float, steps: bool = False
+    model: SyncDraw | VGAN,
+    captions: Sequence[str] | None,
+    count: int,
+    *,
+    seed: int,
+    temperature: float,
+    steps: bool = False,
 ) -> Iterator[Tensor]:
     """The videos of a seed one after the other, under a progress bar: the same however many are asked for.
 
@@ -78,7 +85,7 @@ def drawn(
 
 
 def write(
-    model: SyncDraw,
+    model: SyncDraw | VGAN,
     captions: Sequence[str] | None,
     count: int,
     out: Path,

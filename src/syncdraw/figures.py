@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,12 @@ from syncdraw.exploring import read_clip, reconstruct
 from syncdraw.media import Pixels
 from syncdraw.model import Drawing, SyncDraw
 from syncdraw.training.run_folder import METRICS_FILE, STAGES, RunFolder
+from syncdraw.vgan import VGAN
 from syncdraw.vocabulary import normalise
 
-Kind = Literal["samples", "real", "canvases", "write_windows", "read_windows", "divergence", "alignment", "curves"]
+Kind = Literal[
+    "samples", "real", "compare", "canvases", "write_windows", "read_windows", "divergence", "alignment", "curves"
+]
 
 _OF_CLIPS = ("canvases", "write_windows", "read_windows", "divergence", "alignment")
 """The figures that can be drawn of a clip that is read, not of one that is generated."""
@@ -34,6 +38,7 @@ def picture(
     seed: int = 0,
     out: Path | None = None,
     scale: int = 2,
+    beside: Sequence[str] = (),
 ) -> Path:
     """Write a figure of a model, as `syncdraw picture --help` explains it.
 
@@ -47,9 +52,15 @@ def picture(
         raise UserError(f"--num is {num}; it must be 1 or more")
     if video is not None and kind not in _OF_CLIPS:
         raise UserError(f"--video is for {', '.join(_OF_CLIPS)}; leave it out with {kind}")
+    if beside and kind != "compare":
+        raise UserError(f"--beside is for compare; leave it out with {kind}")
     out = out or Path(f"{Path(model).name}-{kind}.png")
     if kind == "curves":
         pixels = _curves(Path(model))
+    elif kind == "compare":
+        pixels = _comparison([model, *beside], min(num, 8), seed, scale)
+    elif kind == "samples":
+        pixels = _samples(model, caption, num, seed, scale)
     else:
         network = pretrained.load(model)
         card = pretrained.load_card(model)
@@ -61,24 +72,46 @@ def picture(
         elif kind in ("read_windows", "divergence") or video is not None:
             pixels = _reconstruction(network, card, kind, caption, video, seed, scale)
         else:
-            pixels = _generation(network, card, kind, caption, num, seed, scale)
+            pixels = _generation(network, card, kind, caption, seed, scale)
     plots.save_picture(pixels, out)
     return out
 
 
+def _samples(model: str, caption: str | None, count: int, seed: int, scale: int) -> Pixels:
+    network, captions = _drawing(model, caption, count)
+    videos = network.generate(captions or count, seed=seed)
+    return plots.sample_sheet(videos, captions, columns=2 if len(videos) > 1 else 1, scale=scale)
+
+
+def _drawing(model: str, caption: str | None, count: int) -> tuple[SyncDraw | VGAN, list[str] | None]:
+    """A model of any kind, and captions for so many samples where it draws from captions."""
+    network, card = pretrained.load_any(model), pretrained.load_card(model)
+    if caption is not None:
+        return network, sentences_for(network, [caption] * count, card, model)
+    return network, _captions(card, count) if network.config.captioned else None
+
+
+def _comparison(models: list[str], count: int, seed: int, scale: int) -> Pixels:
+    clips = _clips(pretrained.load_card(models[0]), count)
+    sources = {"real": torch.from_numpy(clips.videos).float() / 255}
+    for model in models:
+        network, captions = _drawing(model, None, count)
+        if network.shape[1:] != sources["real"].shape[2:]:
+            raise UserError(f"{model} draws frames of {network.shape[1:]}, and {models[0]} was trained on others")
+        card = pretrained.load_card(model)
+        minutes = card.get("trained", {}).get("minutes")
+        title = model if minutes is None else f"{model} ({minutes:g} minutes of training)"
+        sources[title] = network.generate(captions or count, seed=seed).cpu()
+    return plots.side_by_side(sources, scale=scale)
+
+
 @torch.no_grad()
 def _generation(
-    model: SyncDraw, card: dict[str, Any], kind: Kind, caption: str | None, num: int, seed: int, scale: int
+    model: SyncDraw, card: dict[str, Any], kind: Kind, caption: str | None, seed: int, scale: int
 ) -> Pixels:
     captions = None
     if model.captioned:
-        captions = [caption] if caption is not None else None
-        if captions is None:
-            captions = _captions(card, num if kind == "samples" else 1)
-    if kind == "samples":
-        repeated = captions * num if captions is not None and len(captions) == 1 else captions
-        videos = model.generate(repeated or num, seed=seed)
-        return plots.sample_sheet(videos, repeated, columns=2 if len(videos) > 1 else 1, scale=scale)
+        captions = [caption] if caption is not None else _captions(card, 1)
     drawing = model(None, captions, noise=model.noise(1, seed), return_canvases=True)
     return _steps(drawing, model, kind, scale, None, captions)
 

@@ -168,6 +168,37 @@ def sample_sheet(videos: Tensor, captions: Sequence[str] | None = None, *, colum
     return sheet
 
 
+def side_by_side(sources: Mapping[str, Tensor], *, frames: int = 10, scale: int = 1) -> Pixels:
+    """Clips of several sources, one block below the other (v2 figures 11 to 13): the first frames of each clip, and
+    beside them a frame from the middle of the first clip, magnified to the height of the block.
+
+    Args:
+        sources: clips `[clip, frame, channel, height, width]` in [0, 1] by the name that stands above them; equally
+            many of one size.
+        frames: at most, of a clip.
+        scale: each pixel of a strip becomes `scale` x `scale` equal pixels.
+
+    Raises:
+        ValueError: there are no clips, or not equally many of one size.
+    """
+    shapes = {(len(videos), *videos.shape[2:]) for videos in sources.values()}
+    if len(shapes) != 1 or any(videos.ndim != 5 for videos in sources.values()):
+        raise ValueError(f"sources need equally many clips of one size, not {sorted(shapes)}")
+    blocks = []
+    for name, videos in sources.items():
+        shown = videos[:, :frames]
+        strips = [contact_sheet(video, scale=scale) for video in shown]
+        gap = np.full((_GAP // 2, strips[0].shape[1], 3), 255, np.uint8)
+        column = np.concatenate([part for strip in strips for part in (gap, strip)][1:])
+        large = contact_sheet(shown[0, shown.shape[1] // 2][None])
+        size = len(column) * large.shape[1] // large.shape[0]
+        magnified = np.array(Image.fromarray(large).resize((size, len(column)), Image.Resampling.NEAREST))
+        block = np.concatenate([column, np.full((len(column), _GAP, 3), 255, np.uint8), magnified], axis=1)
+        blocks += [_label([name], block.shape[1], _LINE_HEIGHT), block]
+    sheet = np.concatenate(blocks)
+    return np.pad(sheet, ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255)
+
+
 def labelled(videos: Tensor, captions: Sequence[str], *, scale: int = 1) -> Tensor:
     """Videos enlarged, each with its caption above it; without, where they are too narrow for words.
 

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from syncdraw import legacy
 from syncdraw.building import build
-from syncdraw.config import SyncDrawConfig
+from syncdraw.config import SyncDrawConfig, VGANConfig
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
 from syncdraw.model import SyncDraw
 from syncdraw.reading import TEXT_BYTES, read_regular, read_settings
+from syncdraw.vgan import VGAN
 
 SHIPPED = Path(__file__).parent / "weights"
 WEIGHTS_FILE = "model.safetensors"
@@ -36,7 +37,7 @@ def shipped_models() -> dict[str, Path]:
     return {card.parent.name: card.parent for card in sorted(SHIPPED.glob(f"*/{CARD_FILE}")) if "model" in _card(card)}
 
 
-def save(model: SyncDraw, folder: str | Path, *, half: bool = False, **card: Any) -> None:
+def save(model: SyncDraw | VGAN, folder: str | Path, *, half: bool = False, **card: Any) -> None:
     """Write a model: config.json with the model's config, a checksum and `card`; model.safetensors with the weights.
 
     Args:
@@ -82,20 +83,46 @@ def load(
     Raises:
         UserError: nothing of that name, or a file that is missing, truncated, corrupt or of another version.
     """
+    model = load_any(name, device=device, build_model=build_model)
+    if not isinstance(model, SyncDraw):
+        raise UserError(
+            f"{name} is a VGAN, which has no bound, no captions and no canvases; syncdraw generate draws from it, "
+            "syncdraw picture shows its samples, and syncdraw evaluate compare measures them"
+        )
+    return model
+
+
+def load_any(
+    name: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    build_model: Callable[[SyncDrawConfig], SyncDraw] = build,
+) -> SyncDraw | VGAN:
+    """As `load`, where a VGAN will do, too: for what needs samples alone."""
     folder = find(str(name))
     path, card = folder / CARD_FILE, load_card(folder)
     if "model" not in card:
         raise UserError(f"{path} has no field 'model'; it is not the config of a Sync-DRAW model")
-    config = read_settings(SyncDrawConfig, card["model"], f"{path} does not describe a model of this version")
+    config = model_config(card, f"{path} does not describe a model of this version")
     tensors = read_tensors(folder / WEIGHTS_FILE, card.get("sha256"))
     try:
-        model = build_model(config)
+        model = VGAN(config) if isinstance(config, VGANConfig) else build_model(config)
     except (RuntimeError, ValueError) as error:  # a UserError is a ValueError
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} does not describe a model of this version: {reason}") from error
     old = legacy.is_old(_card(path))
     load_weights(model, legacy.new_tensors(tensors) if old else tensors, folder / WEIGHTS_FILE)
     return model.to(device).eval()
+
+
+def model_config(card: dict[str, Any], source: str) -> SyncDrawConfig | VGANConfig:
+    """What a model's card says of its shape.
+
+    Args:
+        source: for messages.
+    """
+    kind: type[VGANConfig | SyncDrawConfig] = VGANConfig if card["model"].get("kind") == "vgan" else SyncDrawConfig
+    return read_settings(kind, card["model"], source)
 
 
 def load_card(name: str | Path) -> dict[str, Any]:

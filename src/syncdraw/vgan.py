@@ -19,20 +19,18 @@ padding 1; those next to the code and the verdict span the whole volume.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from syncdraw.config import VGANConfig
 from syncdraw.errors import UserError
 from syncdraw.gaussian import at_least_float32
-
-DOUBLINGS = 4
-"""How often each stream doubles its volume after the first one."""
 
 MASK_SPARSITY = 0.1
 """lambda, the weight of the mask's L1 norm. As in the released code it is the norm's mean over the mask's numbers, not
@@ -43,53 +41,6 @@ LEARNING_RATE, BETAS = 2e-4, (0.5, 0.999)
 
 REAL, FAKE = 0, 1
 """The critic's two classes. Its verdict is a pair of logits in this order."""
-
-
-@dataclass(frozen=True)
-class VGANConfig:
-    """The shape of a VGAN. The defaults are the paper's.
-
-    Attributes:
-        frames: a multiple of 16, as each stream doubles its first volume four times.
-        channels: 3 for RGB, or 1 for grey (ours).
-        height: pixels, a multiple of 16.
-        width: pixels, a multiple of 16.
-        latent_size: numbers in the code z.
-        filters: of the widest volume's layer; each volume of half the size has twice as many.
-    """
-
-    frames: int = 32
-    channels: int = 3
-    height: int = 64
-    width: int = 64
-    latent_size: int = 100
-    filters: int = 64
-
-    def __post_init__(self) -> None:
-        for name in ("frames", "height", "width"):
-            value = getattr(self, name)
-            if value < 1 or value % 2**DOUBLINGS:
-                raise UserError(f"model.{name} is {value}; for VGAN it must be a multiple of {2**DOUBLINGS}")
-        for name in ("latent_size", "filters"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
-        if self.channels not in (1, 3):
-            raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """`(frames, channels, height, width)` of a video."""
-        return self.frames, self.channels, self.height, self.width
-
-    @property
-    def first_volume(self) -> tuple[int, int, int]:
-        """`(frames, height, width)` of the smallest volume."""
-        return self.frames // 2**DOUBLINGS, self.height // 2**DOUBLINGS, self.width // 2**DOUBLINGS
-
-    @property
-    def widths(self) -> list[int]:
-        """Channels of the volumes between the code and the video, from the smallest volume to the largest."""
-        return [self.filters * 2**halvings for halvings in reversed(range(DOUBLINGS))]
 
 
 def compose(
@@ -179,6 +130,27 @@ class Critic(nn.Module):
         return functional.cross_entropy(verdicts, torch.full((len(videos),), label, device=verdicts.device))
 
 
+class Losses(NamedTuple):
+    """What one adversarial step found before it moved the network in question, without gradients.
+
+    Attributes:
+        critic: its cross entropy on the real batch and on the fake one, nats, added; 2 log 2 where it cannot tell.
+        generator: the cross entropy of the fake batch with the label of real, nats, by the critic that has moved.
+        sparsity: lambda times the mean of the mask, the other part of what the generator is trained on.
+    """
+
+    critic: Float[Tensor, ""]
+    generator: Float[Tensor, ""]
+    sparsity: Float[Tensor, ""]
+
+
+class Batch(NamedTuple):
+    """Clips and the codes that they are told from."""
+
+    videos: UInt8[Tensor, "batch frame channel height width"]
+    noise: Float[Tensor, "batch latent"]
+
+
 class VGAN(nn.Module):
     """A generator and the critic that it is trained against. Drawing needs the generator alone."""
 
@@ -195,6 +167,19 @@ class VGAN(nn.Module):
         """`(frames, channels, height, width)` of a video."""
         return self.config.shape
 
+    @torch.no_grad()
+    def losses(self, batch: Batch) -> Losses:
+        """What a step would find, with the statistics gathered in training, and nothing moved."""
+        was_training = self.training
+        self.eval()
+        scene = self.generator(batch.noise.to(self.device))
+        critic = self.critic.loss(batch.videos.to(self.device).float() / 255, REAL) + self.critic.loss(
+            scene.video, FAKE
+        )
+        found = Losses(critic, self.critic.loss(scene.video, REAL), MASK_SPARSITY * scene.mask.mean())
+        self.train(was_training)
+        return found
+
     def optimizers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
         """The critic's and the generator's, as published."""
         return (
@@ -202,31 +187,62 @@ class VGAN(nn.Module):
             torch.optim.Adam(self.generator.parameters(), LEARNING_RATE, BETAS),
         )
 
-    def noise(self, count: int, seed: int) -> Float[Tensor, "count latent"]:
-        """The codes of videos 0..count under this seed: the same on every device, and for any count."""
-        generator = torch.Generator().manual_seed(seed)
-        rows = [torch.randn(self.config.latent_size, generator=generator) for _ in range(count)]
-        return torch.stack(rows).to(self.generator.mask.weight)
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.generator.mask.weight.device
+
+    def prepare(
+        self,
+        videos: UInt8[np.ndarray, "batch frame channel height width"],
+        captions: Sequence[str] | None,
+        generator: torch.Generator,
+        length: int = 0,
+        skip: int = 0,
+    ) -> Batch:
+        """Clips and a code for each, on the host; what captions say is not heeded."""
+        return Batch(torch.from_numpy(videos), self._codes([generator] * (skip + len(videos)))[skip:])
+
+    def noise(self, which: int | Sequence[torch.Generator | None], seed: int = 0) -> Float[Tensor, "count latent"]:
+        """The codes of videos 0..which under a seed, the same on every device and for any count; or one code from each
+        of some generators."""
+        generators = [torch.Generator().manual_seed(seed)] * which if isinstance(which, int) else which
+        return self._codes(generators).to(self.device)
+
+    def _codes(self, generators: Sequence[torch.Generator | None]) -> Tensor:
+        return torch.stack([torch.randn(self.config.latent_size, generator=one) for one in generators])
 
     @torch.no_grad()
     def generate(
-        self, what: int | Sequence[str], *, seed: int = 0, temperature: float = 1.0
+        self,
+        what: int | Sequence[str],
+        *,
+        seed: int | torch.Generator = 0,
+        temperature: float = 1.0,
+        return_canvases: bool = False,
     ) -> Float[Tensor, "video frame channel height width"]:
         """New videos, in [0, 1]. Batch norm takes the statistics gathered in training, as in the released code.
 
         Args:
             what: how many videos, or a caption for each video; what a caption says is not heeded.
-            seed: of the codes.
+            seed: of the codes; a generator goes on where it stopped.
             temperature: the codes' standard deviation. 1 samples the model, 0 gives the same video every time.
+            return_canvases: cannot be had: a VGAN draws at once.
+
+        Raises:
+            UserError: nothing was asked for, or what cannot be had.
         """
-        count = what if isinstance(what, int) else len(what)
+        count = 1 if isinstance(what, str) else what if isinstance(what, int) else len(what)
         if count < 1:
             raise UserError("nothing to generate: ask for one video or more")
         if not 0 <= temperature < float("inf"):
             raise UserError(f"temperature is {temperature}; it must be 0 or more")
+        if return_canvases:
+            raise UserError("a VGAN draws a video at once, so there are no drawing steps to show")
         was_training = self.training
         self.eval()
-        video = self.generator(temperature * self.noise(count, seed)).video
+        noise = self.noise(count, seed) if isinstance(seed, int) else self.noise([seed] * count)
+        video = self.generator(temperature * noise).video
         self.train(was_training)
         return video
 
@@ -237,20 +253,6 @@ class VGAN(nn.Module):
                 f"got videos of shape {list(videos.shape)}; this model takes [batch, frame, channel, height, width] = "
                 f"[any, {', '.join(map(str, self.shape))}]"
             )
-
-
-class Losses(NamedTuple):
-    """What one adversarial step found before it moved the network in question, without gradients.
-
-    Attributes:
-        critic: its cross entropy on the real batch and on the fake one, nats, added; 2 log 2 where it cannot tell.
-        generator: the cross entropy of the fake batch with the label of real, nats, by the critic that has moved.
-        sparsity: lambda times the mean of the mask, the other part of what the generator is trained on.
-    """
-
-    critic: Float[Tensor, ""]
-    generator: Float[Tensor, ""]
-    sparsity: Float[Tensor, ""]
 
 
 def adversarial_step(

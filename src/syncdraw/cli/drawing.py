@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from syncdraw.cli.options import (
     Computer,
     Count,
-    Device,
     FramesPerSecond,
     Model,
     Out,
@@ -51,8 +50,14 @@ def generate(
         texts += read_captions(captions_file)
         if not texts:
             raise UserError(f"{captions_file} holds no caption; give a text file with a caption on each line")
-    network, sentences = _loaded(model, texts, device)
-    from syncdraw import drawing
+    from syncdraw.wordings import suited_model
+
+    name = model or suited_model(texts)
+    chosen = start_torch(device)
+    from syncdraw import drawing, pretrained
+
+    network = pretrained.load_any(name, device=chosen)
+    sentences = drawing.sentences_for(network, texts, pretrained.load_card(name), name)
 
     started = time.perf_counter()
     count = drawing.write(network, sentences, num, out, names=texts, seed=seed, temperature=temperature, steps=steps,
@@ -62,15 +67,15 @@ def generate(
     print(f"wrote {shown} ({count} video{'s' * (count > 1)}, seed {seed}, drawn in {seconds:.1f} s)")
 
 
-def _loaded(model: str | None, captions: list[str], device: Device) -> tuple[SyncDraw, list[str] | None]:
+def _loaded(model: str | None, captions: list[str]) -> tuple[SyncDraw, list[str] | None]:
     """A model, chosen by the captions unless it is named; and the captions as it knows them."""
     from syncdraw.wordings import suited_model
 
     name = model or suited_model(captions)
-    chosen = start_torch(device)
+    start_torch()
     from syncdraw import drawing, pretrained
 
-    network = pretrained.load(name, device=chosen)
+    network = pretrained.load(name)
     return network, drawing.sentences_for(network, captions, pretrained.load_card(name), name)
 
 
@@ -86,7 +91,7 @@ def reconstruct(
         seed: of the latents.
         out: .gif, .mp4 or .webp; .png for a contact sheet.
     """
-    network, sentences = _loaded(model, [caption] if caption is not None else [], "auto")
+    network, sentences = _loaded(model, [caption] if caption is not None else [])
     import torch
 
     from syncdraw import exploring, media
@@ -110,7 +115,7 @@ def interpolate(
         num: videos on the way, both ends among them.
         out: .png for a sheet, a video a row; .gif, .mp4 or .webp for an animation.
     """
-    network, sentences = _loaded(model, captions or [], "auto")
+    network, sentences = _loaded(model, captions or [])
     from syncdraw import exploring, media
 
     videos = exploring.interpolate(network, sentences, seeds=seeds, count=num)
@@ -120,13 +125,16 @@ def interpolate(
 
 def picture(
     model: Model,
-    kind: Literal["samples", "real", "canvases", "write_windows", "read_windows", "divergence", "alignment", "curves"],
+    kind: Literal[
+        "samples", "real", "compare", "canvases", "write_windows", "read_windows", "divergence", "alignment", "curves"
+    ],
     /, *, caption: str | None = None, video: Path | None = None, num: Count = 64, seed: Seed = 0,
-    out: Out | None = None, scale: Scale = 2,
+    beside: list[str] | None = None, out: Out | None = None, scale: Scale = 2,
 ) -> None:  # fmt: skip
     """Draw one of the papers' figures of a model.
 
     - samples: uncurated clips as strips of frames; real: test clips of the model's data, to compare
+    - compare: real clips, and uncurated samples of the model and of those in --beside (v2 figures 11 to 13)
     - canvases: the clip after each drawing step (v2 figure 2c)
     - write_windows, read_windows: where the model writes and reads at each step
     - divergence: KL of each step; alignment: caption words by drawing steps (v1 eq 13)
@@ -137,11 +145,12 @@ def picture(
         caption: for a model with captions.
         video: a clip of any size to read, for canvases, windows, divergence and alignment. A test clip of the model's
             data is read where the figure needs one.
-        num: how many samples.
+        num: how many samples; with compare, no more than 8 of each.
         seed: of the noise.
+        beside: a model to compare with; name it again for more.
         out: a .png, .jpg or .webp file; named after the model and the figure unless given.
     """
     start_torch()
     from syncdraw import figures
 
-    print(f"wrote {figures.picture(model, kind, caption, video, num, seed, out, scale)}")
+    print(f"wrote {figures.picture(model, kind, caption, video, num, seed, out, scale, beside or ())}")

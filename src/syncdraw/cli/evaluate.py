@@ -11,7 +11,6 @@ from syncdraw.cli.options import Computer, Count, CountOrNone, Device, JsonFile,
 
 if TYPE_CHECKING:
     from syncdraw.evaluation.reports import Report
-    from syncdraw.model import SyncDraw
 
 app = App(name="evaluate", help="Measure a model: its bounds, its captions, its distance from real clips.")
 
@@ -80,20 +79,40 @@ def distances(
         temperature: of the samples, as in syncdraw generate.
         i3d: the network I3D as a TorchScript file, for FVD. Such a file can run any code: take it from whom you trust.
     """
-    network, card = _loaded(model, device, json_file)
+    network, card = _loaded(model, device, json_file, any_kind=True)
     from syncdraw.evaluation.distance_report import distance_report
 
     _show(distance_report(network, card, data=data, samples=samples, seed=seed, temperature=temperature, i3d=i3d),
           json_file)  # fmt: skip
 
 
-def _loaded(model: str, device: Device, json_file: Path | None) -> tuple[SyncDraw, dict[str, Any]]:
+@app.command
+def compare(
+    models: list[str], /, *, data: str | None = None, samples: Count = 200, seed: Seed = 0, json_file: JsonFile = None,
+    device: Computer = "auto",
+) -> None:  # fmt: skip
+    """Measure models side by side, of whatever kind, and beside real clips: what is drawn, how it moves, what it costs.
+
+    Args:
+        models: shipped models, run folders, or hub:OWNER/NAME; all of one shape of clips.
+        data: the data set, where it is not the one that the first model was trained on.
+        samples: of each model.
+        seed: of the samples.
+    """
+    loaded = {model: _loaded(model, device, json_file, any_kind=True) for model in models}
+    from syncdraw.evaluation.comparison import comparison_report
+
+    _show(comparison_report(loaded, data=data, samples=samples, seed=seed), json_file)
+
+
+def _loaded(model: str, device: Device, json_file: Path | None, any_kind: bool = False) -> tuple[Any, dict[str, Any]]:
     from syncdraw import pretrained
     from syncdraw.files import named
 
     if json_file is not None:
         named(json_file)  # before hours of measuring
-    return pretrained.load(model, device=start_torch(device)), pretrained.load_card(model)
+    load = pretrained.load_any if any_kind else pretrained.load
+    return load(model, device=start_torch(device)), pretrained.load_card(model)
 
 
 def _show(report: Report, json_file: Path | None) -> None:

@@ -90,7 +90,7 @@ def caption_fidelity(reading: Reading, captions: Sequence[str | Combination]) ->
         "digit_accuracy": digit_right.float().mean().item(),
         "motion_accuracy": motion_right.float().mean().item(),
         "caption_match": (digit_right & motion_right).all(1).float().mean().item(),
-        "identity_kept": _identity_kept(reading).float().mean().item(),
+        "identity_kept": identity_kept(reading).float().mean().item(),
     }
 
 
@@ -100,7 +100,7 @@ def readable_share(reading: Reading, confidence: float = 0.9) -> float:
     The confidence is the probability of the digit that a frame shows, averaged over the glyph's frames.
     """
     mean = reading.log_probabilities.amax(-1).exp().mean(2)
-    return (_identity_kept(reading) & (mean > confidence).all(1)).float().mean().item()
+    return (identity_kept(reading) & (mean > confidence).all(1)).float().mean().item()
 
 
 def glyph_features(reading: Reading) -> Tensor:
@@ -134,7 +134,7 @@ def clip_features(reading: Reading, part: Part = "digits and motion") -> Tensor:
     return rows[..., columns[part]].flatten(1)
 
 
-def _identity_kept(reading: Reading) -> Tensor:
-    """bool `[batch]`."""
+def identity_kept(reading: Reading) -> Tensor:
+    """Whether each glyph reads as the same digit in all frames, bool `[batch]`."""
     digits = reading.digits_by_frame
     return (digits == digits[:, :, :1]).all(2).all(1)

@@ -1,4 +1,4 @@
-"""The training loop. It sees a model through `prepare`, `bound` and `generate`, and trains any model that has them.
+"""The training loop. It sees a model through `prepare` and `generate`, and how it learns through a `Learner`.
 
 Everything random in step n is drawn from (seed, n), and the clips of step n are a function of the number of clips
 seen, so a resumed run goes on exactly as if it had not stopped.
@@ -21,20 +21,19 @@ from tqdm import tqdm
 
 from syncdraw import media
 from syncdraw.errors import UserError
-from syncdraw.evaluation.models import BoundedModel, DrawingModel
+from syncdraw.evaluation.models import DrawingModel
 from syncdraw.pretrained import check_numbers
 from syncdraw.training.batches import Batches
-from syncdraw.training.optimization import Optimization
+from syncdraw.training.learning import Learner
 from syncdraw.training.run_folder import RunFolder
 from syncdraw.training.settings import TrainConfig
-from syncdraw.training.step import fastest
 
 LOG_EVERY = 50
 """Steps that one line of metrics averages."""
 
 
-class VideoModel(BoundedModel, DrawingModel, Protocol):
-    """What can be trained and measured."""
+class VideoModel(DrawingModel, Protocol):
+    """What can be trained."""
 
     def prepare(
         self, videos: Any, captions: Any, generator: torch.Generator, length: int = 0, skip: int = 0
@@ -50,7 +49,7 @@ Evaluator = Callable[[VideoModel], dict[str, float]]
 def fit(
     model: VideoModel,
     batches: Batches,
-    optimization: Optimization,
+    learner: Learner,
     settings: TrainConfig,
     run: RunFolder,
     *,
@@ -72,14 +71,11 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once the state is saved.
     """
     processes, first, last = batches.processes, int(resumed["step"]), settings.max_steps
-    meter = Meter(resumed, settings.batch_size, processes.device)
+    meter = Meter(resumed, settings.batch_size, learner.measures, processes.device)
 
     def check(step: int, batch: Any) -> None:
         """With the weights as they are now; the last loss was that of the ones before."""
-        with torch.no_grad():
-            bound = model.bound(batch)
-        costs = processes.average(torch.stack([bound.reconstruction.mean(), bound.divergence.mean()]))
-        check_finite(costs, model, step, run)
+        check_finite(learner.measure(batch), learner, step, run)
         try:
             check_numbers(model.state_dict())
         except ValueError as error:
@@ -96,40 +92,39 @@ def fit(
 
     def save(step: int) -> None:
         reached = {"step": step, "seconds": meter.seconds, "window": meter.window}
-        run.save_state({**reached, "model": model.state_dict(), **optimization.state_dict()})
-        with optimization.averaged():
+        run.save_state({**reached, "model": model.state_dict(), **learner.state_dict()})
+        with learner.averaged():
             save_model(reached)
 
     if first and processes.first:
-        with optimization.averaged():
+        with learner.averaged():
             save_model(resumed)  # the save of this state may have been broken off before the model was written
     model.train()
     if first < last:
-        step_on = fastest(model, optimization, settings.divergence_weight, processes.device, batches.at(first))
+        learner.ready(batches.at(first))
     bar = tqdm(total=last, initial=first, unit="step", disable=not progress, smoothing=0.05, dynamic_ncols=True)
     with bar, interruptible() as interrupted:
         for step, batch in batches.ahead(first, last):
-            optimization.begin(step)
-            meter.add(processes.average(step_on(batch)))
+            learner.begin(step)
+            meter.add(learner.step(batch))
             done, stop = step + 1, processes.any(interrupted.is_set())
             bar.update()
             to_log = done % LOG_EVERY == 0 or done == last
             to_evaluate = done % settings.every == 0 or done == last
             if to_log or processes.device.type == "cpu":
-                check_finite(meter.window[-1], model, done, run)
+                check_finite(meter.window[-1], learner, done, run)
             if to_log:
                 line = meter.line(done)
-                bar.set_postfix_str(
-                    "L_X {L_X:.1f}, L_Z {L_Z:.1f}, {clips_per_second:.0f} clips/s".format(**line), False
-                )
+                shown = ", ".join(f"{name} {line[name]:.4g}" for name in learner.measures[:2])
+                bar.set_postfix_str(f"{shown}, {line['clips_per_second']:.0f} clips/s", False)
                 if processes.first:
-                    run.log(done, meter.seconds, {**line, "learning_rate": optimization.rate(step)})
+                    run.log(done, meter.seconds, {**line, "learning_rate": learner.rate(step)})
             if done - first == 10 and progress:
                 tqdm.write(f"about {duration((last - done) * meter.seconds_a_step(done))} to go", file=sys.stderr)
             if to_evaluate or stop:
                 check(done, batch)
                 if to_evaluate and processes.first:
-                    with optimization.averaged():
+                    with learner.averaged():
                         evaluate(done)
                 if processes.first:
                     save(done)
@@ -145,11 +140,12 @@ class Meter:
         resumed: `step` and `seconds` so far, and the `window` that was saved: a line does not depend on where a run was
             broken off.
         batch_size: clips a step.
+        names: of what each step measures.
     """
 
-    def __init__(self, resumed: dict[str, Any], batch_size: int, device: torch.device) -> None:
+    def __init__(self, resumed: dict[str, Any], batch_size: int, names: Sequence[str], device: torch.device) -> None:
         self.window: list[Tensor] = [values.to(device) for values in resumed.get("window", [])]
-        self.batch_size = batch_size
+        self.batch_size, self.names = batch_size, names
         self.begun = time.monotonic()
         self.before = float(resumed["seconds"])
         self.first = self.logged_step = int(resumed["step"])
@@ -165,29 +161,25 @@ class Meter:
         return (time.monotonic() - self.begun) / (done - self.first)
 
     def add(self, measured: Tensor) -> None:
-        """L_X, L_Z and the norm of the gradient of one step."""
+        """What one step measured."""
         self.window.append(measured)
 
     def line(self, done: int) -> dict[str, float]:
         """The means since the last line."""
-        reconstruction, divergence, norm = torch.stack(self.window).mean(dim=0).tolist()
+        means = dict(zip(self.names, torch.stack(self.window).mean(dim=0).tolist(), strict=True))
         now = time.monotonic()
         speed = self.batch_size * (done - self.logged_step) / (now - self.logged)
         self.window.clear()
         self.logged, self.logged_step = now, done
-        return {"L_X": reconstruction, "L_Z": divergence, "gradient_norm": norm, "clips_per_second": speed}
+        return {**means, "clips_per_second": speed}
 
 
-def check_finite(measured: Tensor, model: VideoModel, step: int, run: RunFolder) -> None:
-    """Raise UserError where training has diverged: values that are no numbers, or a cost beyond all reason.
-
-    Args:
-        measured: L_X and L_Z in nats per video, and perhaps the gradient's norm.
-    """
+def check_finite(measured: Tensor, learner: Learner, step: int, run: RunFolder) -> None:
+    """Raise UserError where training has diverged: values that are no numbers, or a cost beyond all reason."""
     values = measured.tolist()
-    guess = math.prod(model.shape) * math.log(2)  # the cost of knowing nothing at all
-    if not all(map(math.isfinite, values)) or values[0] + values[1] > 100 * guess:
-        raise diverged(step, f"L_X is {values[0]:.4g}, L_Z {values[1]:.4g}", run)
+    if not all(map(math.isfinite, values)) or learner.unreasonable(values):
+        named = zip(learner.measures, values, strict=False)  # an average of the gradient's norm there may not be
+        raise diverged(step, ", ".join(f"{name} is {value:.4g}" for name, value in [*named][:2]), run)
 
 
 def diverged(step: int, how: str, run: RunFolder) -> UserError:

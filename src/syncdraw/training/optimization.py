@@ -28,6 +28,15 @@ MOMENTS: dict[type[Optimizer], set[str]] = {Adam: {"step", "exp_avg", "exp_avg_s
 """What an optimiser remembers of each parameter."""
 
 
+def scheduled_rate(settings: OptimizerConfig, step: int, max_steps: int) -> float:
+    """The learning rate at a step: linear warm-up, then constant, or a cosine to the final rate."""
+    rate, final = settings.learning_rate, settings.final_learning_rate
+    if final is not None:
+        progress = min(step / max_steps, 1.0)
+        rate = final + (rate - final) * (1 + math.cos(math.pi * progress)) / 2
+    return rate * min(1.0, (step + 1) / (settings.warmup_steps + 1))
+
+
 class Optimization:
     """Moves a model's weights.
 
@@ -58,12 +67,8 @@ class Optimization:
             self.shares.append(matrix_rate / settings.learning_rate)
 
     def rate(self, step: int) -> float:
-        """Adam's at a step: linear warm-up, then constant, or a cosine to the final rate."""
-        rate, final = self.settings.learning_rate, self.settings.final_learning_rate
-        if final is not None:
-            progress = min(step / self.max_steps, 1.0)
-            rate = final + (rate - final) * (1 + math.cos(math.pi * progress)) / 2
-        return rate * min(1.0, (step + 1) / (self.settings.warmup_steps + 1))
+        """Adam's at a step."""
+        return scheduled_rate(self.settings, step, self.max_steps)
 
     def begin(self, step: int) -> None:
         """Set what this step is done with."""
@@ -133,7 +138,7 @@ class Optimization:
         for optimizer, theirs in zip(self.optimizers, state["optimizers"], strict=True):
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             for number, moments in theirs.items():
-                _check_moments(moments, parameters[number], MOMENTS[type(optimizer)])
+                check_moments(moments, parameters[number], type(optimizer))
             rates = [group["lr"] for group in optimizer.param_groups]
             optimizer.load_state_dict({"state": theirs, "param_groups": optimizer.state_dict()["param_groups"]})
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -162,9 +167,9 @@ class Optimization:
         return [*self.parameters, *self.average, *states]
 
 
-def _check_moments(moments: dict[str, Tensor], parameter: Tensor, names: set[str]) -> None:
+def check_moments(moments: dict[str, Tensor], parameter: Tensor, kind: type[Optimizer]) -> None:
     """Raise ValueError unless an optimiser can go on with these: with others, its kernels read past their ends."""
-    if moments.keys() != names:
+    if moments.keys() != MOMENTS[kind]:
         raise ValueError("an optimiser's state is that of another optimiser")
     for name, value in moments.items():
         shape = () if name == "step" else parameter.shape

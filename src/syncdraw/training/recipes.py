@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from syncdraw.errors import UserError
-from syncdraw.reading import merged, read_settings, read_yaml
-from syncdraw.training.settings import RunConfig
+from syncdraw.reading import merged, read_yaml
+from syncdraw.training.settings import RunConfig, read_run
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -88,7 +88,7 @@ def read_recipe(name: str, changes: Mapping[str, Any] | None = None, source: str
             raise UserError(f"{path}: the name of stage {number} is {title[:60]!r}; it must be a word or two")
         place = f"{path}, stage {title}" if len(stages) > 1 else str(path)
         settings = merged(merged(values, stage), changes or {})
-        made.append(Stage(title, read_settings(RunConfig, settings, source or place)))
+        made.append(Stage(title, read_run(settings, source or place)))
     return Recipe(str(label), tuple(made))
 
 

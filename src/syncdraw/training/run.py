@@ -14,7 +14,7 @@ import torch
 
 from syncdraw import pretrained
 from syncdraw.building import build
-from syncdraw.config import SyncDrawConfig
+from syncdraw.config import SyncDrawConfig, VGANConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.from_torch import as_clips
@@ -24,12 +24,14 @@ from syncdraw.evaluation.scorer import Scorer
 from syncdraw.extensions.held_gradients import hold_gradients
 from syncdraw.model import SyncDraw
 from syncdraw.training.batches import Batches
+from syncdraw.training.learning import AdversarialLearner, BoundLearner, Learner
 from syncdraw.training.loop import Evaluator, fit
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.processes import Processes
 from syncdraw.training.run_folder import RunFolder
 from syncdraw.training.settings import RunConfig, complete, dataset_of
 from syncdraw.training.warm_start import begin, starting_model
+from syncdraw.vgan import VGAN
 
 OWN = "a data set of your own"
 """What a run's config and its model's card say where the data set was handed to `train`."""
@@ -87,17 +89,9 @@ def train(
         config = complete(config, dataset, _known_words(config, run if state else None, build_model))
         processes.share(config.train.batch_size)
         torch.manual_seed(config.train.seed)
-        model = build_model(config.model).to(processes.device)
-        if state is None:
-            begin(model, config, dataset, progress, build_model)
-        if config.train.start.only_inference:
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad_(name.startswith("inference."))
-        if config.train.optimizer.gradient_ratio is not None:
-            hold_gradients(model, config.train.optimizer.gradient_ratio, processes.gather)
-        optimization = Optimization(model, config.train.optimizer, config.train.max_steps, processes)
+        model, learner = _made(config, dataset, processes, progress, state is None, build_model)
         if state is not None:
-            _restore(state, model, optimization, run)
+            _restore(state, model, learner, run)
         state = state or {"step": 0, "seconds": 0.0}
         processes.share_weights(model)
         processes.wait()  # all have read the folder by now, and the first may begin to write
@@ -113,7 +107,7 @@ def train(
             fit(
                 model,
                 batches,
-                optimization,
+                learner,
                 config.train,
                 run,
                 resumed=state,
@@ -146,7 +140,7 @@ def within_memory() -> Iterator[None]:
 
 
 def usual_evaluators(validation: Dataset, config: RunConfig) -> list[Evaluator]:
-    """The bound on held-out clips and, of MNIST's digits, what the judge sees in samples."""
+    """The bound on held-out clips, which a VGAN has not, and, of MNIST's digits, what the judge sees in samples."""
     seed = config.train.seed
 
     def bounded(model: Any) -> dict[str, float]:
@@ -166,8 +160,9 @@ def usual_evaluators(validation: Dataset, config: RunConfig) -> list[Evaluator]:
             scorer.append(Scorer(clips, validation.config))
         return scorer[0].scores(model, seed)
 
+    found: list[Evaluator] = [] if isinstance(config.model, VGANConfig) else [bounded]
     digits = isinstance(validation, BouncingMNIST) and validation.config.glyphs is None
-    return [bounded, judged] if digits else [bounded]
+    return [*found, judged] if digits else found
 
 
 def _held_out(config: RunConfig) -> Dataset:
@@ -183,6 +178,8 @@ def _held_out(config: RunConfig) -> Dataset:
 def _known_words(
     config: RunConfig, resumed: RunFolder | None, build_model: Callable[[SyncDrawConfig], SyncDraw]
 ) -> tuple[str, ...]:
+    if isinstance(config.model, VGANConfig):
+        return ()
     if resumed is not None:
         return resumed.config().model.captions.vocabulary
     if config.train.start.model is not None and config.model.captioned:
@@ -190,31 +187,55 @@ def _known_words(
     return ()
 
 
-def _restore(state: dict[str, Any], model: SyncDraw, optimization: Optimization, run: RunFolder) -> None:
+def _made(
+    config: RunConfig,
+    dataset: Dataset,
+    processes: Processes,
+    progress: bool,
+    fresh: bool,
+    build_model: Callable[[SyncDrawConfig], SyncDraw],
+) -> tuple[SyncDraw | VGAN, Learner]:
+    """The model, begun where the run is fresh, and how it learns."""
+    if isinstance(config.model, VGANConfig):
+        vgan = VGAN(config.model).to(processes.device)
+        return vgan, AdversarialLearner(vgan, config.train.optimizer, config.train.max_steps, processes)
+    model = build_model(config.model).to(processes.device)
+    if fresh:
+        begin(model, config, dataset, progress, build_model)
+    if config.train.start.only_inference:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith("inference."))
+    if config.train.optimizer.gradient_ratio is not None:
+        hold_gradients(model, config.train.optimizer.gradient_ratio, processes.gather)
+    optimization = Optimization(model, config.train.optimizer, config.train.max_steps, processes)
+    return model, BoundLearner(model, optimization, config.train.divergence_weight)
+
+
+def _restore(state: dict[str, Any], model: SyncDraw | VGAN, learner: Learner, run: RunFolder) -> None:
     try:
         pretrained.check_numbers(state["model"])
         model.load_state_dict(state["model"])
-        optimization.load_state_dict(state)
+        learner.load_state_dict(state)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the state in {run} cannot be resumed from: it is of another model ({reason})") from error
 
 
-def _caption_length(model: SyncDraw, dataset: Dataset) -> int:
-    if not model.captioned or model.config.captions.pretrained:
+def _caption_length(model: SyncDraw | VGAN, dataset: Dataset) -> int:
+    if isinstance(model, VGAN) or not model.captioned or model.config.captions.pretrained:
         return 0
     wordings = dataset.wordings()
     tokens = model.tokenise(wordings, len(wordings))
     return 0 if tokens is None else tokens.shape[-1]
 
 
-def _what_to_draw(model: SyncDraw, validation: Dataset) -> int | list[str]:
+def _what_to_draw(model: SyncDraw | VGAN, validation: Dataset) -> int | list[str]:
     if not model.captioned:
         return 16
     return validation.take(np.arange(min(16, len(validation)), dtype=np.int64)).captions or []
 
 
-def _about(config: RunConfig, dataset: Dataset, model: SyncDraw, processes: Processes, step: int) -> str:
+def _about(config: RunConfig, dataset: Dataset, model: SyncDraw | VGAN, processes: Processes, step: int) -> str:
     """What is trained on what, before the first step."""
     frames, channels, height, width = dataset.shape
     threads = f" ({torch.get_num_threads()} threads)" if processes.device.type == "cpu" else ""
@@ -229,7 +250,7 @@ def _about(config: RunConfig, dataset: Dataset, model: SyncDraw, processes: Proc
     )
 
 
-def _save_model(model: SyncDraw, run: RunFolder, config: RunConfig, reached: dict[str, Any]) -> None:
+def _save_model(model: SyncDraw | VGAN, run: RunFolder, config: RunConfig, reached: dict[str, Any]) -> None:
     steps, seconds = reached["step"], reached["seconds"]
     trained = {
         "steps": steps,

@@ -33,8 +33,8 @@ from torch import Tensor
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, remove_tree
 from syncdraw.pretrained import CARD_FILE, WEIGHTS_FILE
-from syncdraw.reading import merged, read_regular, read_settings, read_yaml
-from syncdraw.training.settings import RunConfig, as_dict
+from syncdraw.reading import merged, read_regular, read_yaml
+from syncdraw.training.settings import RunConfig, as_dict, read_run
 
 CONFIG_FILE, METRICS_FILE, STATE_FILE, LOCK_FILE = "config.yaml", "metrics.jsonl", "state/training.bin", ".lock"
 RECIPE_FILE, STAGES = "recipe.yaml", "stages"
@@ -146,7 +146,7 @@ class RunFolder:
             UserError: it cannot be read.
         """
         path = self.path / CONFIG_FILE
-        return read_settings(RunConfig, merged(read_yaml(path), changes or {}), str(path))
+        return read_run(merged(read_yaml(path), changes or {}), str(path))
 
     def write_config(self, config: RunConfig) -> None:
         """config.yaml; on resuming, too: it says what the run goes on with."""

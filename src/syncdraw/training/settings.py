@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from syncdraw.config import MOST_NUMBERS, STRICT, SyncDrawConfig, at_least
+from syncdraw.config import MOST_NUMBERS, STRICT, SyncDrawConfig, VGANConfig, at_least
 from syncdraw.datasets import open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.datasets.clips import Dataset
 from syncdraw.errors import UserError
+from syncdraw.reading import read_settings
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,38 @@ class RunConfig:
             )
 
 
+@dataclass(frozen=True)
+class VGANRunConfig(RunConfig):
+    """A run of VGAN, which v2 section 4.7 compares with: `model.kind` is vgan.
+
+    Attributes:
+        model: shape of the VGAN.
+        data: as in every run.
+        bouncing: likewise.
+        train: how it is trained. Its loss is the critic's: there is no divergence to weigh, and it begins from nothing.
+    """
+
+    model: VGANConfig = field(default_factory=VGANConfig)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train.start != StartConfig() or self.train.divergence_weight != 1:
+            raise UserError(
+                "a VGAN begins from nothing and has no L_Z: leave out train.start and train.divergence_weight"
+            )
+
+
+def read_run(values: Mapping[str, Any], source: str) -> RunConfig:
+    """The settings of a run from nested values, as JSON or YAML give them; `model.kind` says of which kind of model.
+
+    Raises:
+        UserError: a field is unknown, of another type, or out of range; it names the source and the field.
+    """
+    model = values.get("model")
+    peer = isinstance(model, Mapping) and model.get("kind") == "vgan"
+    return read_settings(VGANRunConfig if peer else RunConfig, values, source)
+
+
 Split = Literal["train", "validation", "test"]
 MOST_IN_A_BATCH = 2**33
 """Bytes of pixels: 8 GiB. Beyond that a machine is out of memory before it can say so."""
@@ -168,16 +202,16 @@ def complete(config: RunConfig, dataset: Dataset, known: tuple[str, ...] = ()) -
             f"train.batch_size is {config.train.batch_size}, and a clip has {math.prod(dataset.shape):,} numbers: no "
             f"more than {MOST_IN_A_BATCH:,} may be in a batch"
         )
+    shape: dict[str, Any] = {"frames": frames, "channels": channels, "height": height, "width": width}
+    if isinstance(config, VGANRunConfig):
+        return dataclasses.replace(config, model=dataclasses.replace(config.model, **shape))
     captions = config.model.captions
     if captions.pretrained:
         captions = dataclasses.replace(captions, encoder_version=load_encoder(captions.route).version)
     elif config.model.captioned and not captions.vocabulary:
         words = Vocabulary.from_captions(dataset.wordings()).words
         captions = dataclasses.replace(captions, vocabulary=known if set(words) <= set(known) else words)
-    model = dataclasses.replace(
-        config.model, frames=frames, channels=channels, height=height, width=width, captions=captions
-    )
-    return dataclasses.replace(config, model=model)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **shape, captions=captions))
 
 
 def as_dict(config: RunConfig) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Bounds(Protocol):
 class Bounding(Protocol):
     """What a step needs of a model."""
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]: ...
     def bound(self, batch: Any) -> Bounds: ...
 
 

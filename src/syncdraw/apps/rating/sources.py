@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from syncdraw import pretrained
-from syncdraw.config import SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.prepared import PreparedClips, read_about
@@ -147,7 +146,7 @@ def _of_model(name: str, model: str, real: bool) -> Origin:
             )
         return data_of(card, None, "test", **changes)
 
-    captions = read_settings(SyncDrawConfig, card["model"], f"the config.json of {model}, model").captioned
+    captions = pretrained.model_config(card, f"the config.json of {model}, model").captioned
     # Captions that training has not shown, where some were kept from it (v2, section 4.5).
     kept = {"combinations": "unseen"} if card.get("bouncing", {}).get("combinations") == "seen" else {}
 
@@ -156,7 +155,7 @@ def _of_model(name: str, model: str, real: bool) -> Origin:
         return RealClips(f"the test split of {data}", len(dataset), lambda number: _clip(dataset, number), seed)
 
     def draw(count: int, seed: int) -> list[Tensor]:
-        network = pretrained.load(model)
+        network = pretrained.load_any(model)
         texts = _captions(test_split(**kept), count, seed) if captions else [""] * count
         return list(torch.cat(list(sample_batches(network, texts, seed))))
 
