@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from syncdraw.building import build
     from syncdraw.config import SyncDrawConfig
     from syncdraw.errors import UserError
-    from syncdraw.exploring import interpolate, reconstruct
+    from syncdraw.exploring import interpolate, prolong, reconstruct
     from syncdraw.media import save_video
     from syncdraw.model import Drawing, SyncDraw
     from syncdraw.pretrained import load, save, shipped_models
@@ -27,6 +27,7 @@ _HOMES = {
     "build": "building",
     "interpolate": "exploring",
     "load": "pretrained",
+    "prolong": "exploring",
     "read_video": "video",
     "reconstruct": "exploring",
     "save": "pretrained",
@@ -43,6 +44,7 @@ __all__ = [
     "build",
     "interpolate",
     "load",
+    "prolong",
     "read_video",
     "reconstruct",
     "save",

@@ -17,6 +17,7 @@ from syncdraw import media, plots
 from syncdraw.containers import DEFAULT_FRAMES_PER_SECOND
 from syncdraw.datasets.bouncing_mnist import caption
 from syncdraw.errors import UserError
+from syncdraw.exploring import prolong
 from syncdraw.model import SyncDraw
 from syncdraw.vgan import VGAN
 from syncdraw.wordings import understood
@@ -58,6 +59,7 @@ def drawn(
     seed: int,
     temperature: float,
     steps: bool = False,
+    frames: int | None = None,
 ) -> Iterator[Tensor]:
     """The videos of a seed one after the other, under a progress bar: the same however many are asked for.
 
@@ -65,12 +67,13 @@ def drawn(
         captions: of the model's videos; None where it draws from nothing.
         count: how many videos: for each caption, or in all.
         steps: the canvas after each drawing step, one after the other, not the finished video alone.
+        frames: of each video, as many as the model draws or more; the model's unless given.
 
     Yields:
         `[frame, channel, height, width]` in [0, 1]; with `steps`, `draw_steps` times as many frames.
     """
     generator = torch.Generator().manual_seed(seed)
-    size = math.prod(model.shape) * (model.config.draw_steps if steps else 1)
+    size = _size(model, steps, frames)
     at_once = max(1, min(100, _VALUES_AT_ONCE // size))
     every: Iterator[str | None] = repeat(None, count)
     if captions is not None:
@@ -80,8 +83,17 @@ def drawn(
         while batch := list(islice(every, at_once)):
             texts = [text for text in batch if text is not None]
             videos = model.generate(texts or len(batch), seed=generator, temperature=temperature, return_canvases=steps)
+            if frames is not None and frames > model.shape[0]:
+                assert isinstance(model, SyncDraw)  # `write` has seen to it
+                videos = prolong(model, videos, texts or None, frames=frames, seed=seed, first=int(bar.n))
             yield from (videos.flatten(1, 2) if steps else videos).cpu()
             bar.update(len(batch))
+
+
+def _size(model: SyncDraw | VGAN, steps: bool, frames: int | None) -> int:
+    """Pixels of a video, and of its canvases where they are shown."""
+    size = math.prod(model.shape) * (model.config.draw_steps if steps else 1)
+    return size if frames is None else size * -(-frames // model.shape[0])
 
 
 def write(
@@ -94,6 +106,7 @@ def write(
     seed: int = 0,
     temperature: float = 1.0,
     steps: bool = False,
+    frames: int | None = None,
     scale: int = 4,
     frames_per_second: float = DEFAULT_FRAMES_PER_SECOND,
 ) -> int:
@@ -112,16 +125,21 @@ def write(
     Raises:
         UserError: the file would be too large, or cannot be written.
     """
+    if frames is not None:
+        if frames < model.shape[0]:
+            raise UserError(f"--frames is {frames}; this model draws {model.shape[0]} frames, and more are possible")
+        if steps or not isinstance(model, SyncDraw):
+            raise UserError("--frames is for videos of Sync-DRAW as they are when they are finished; leave it out")
     titles = [""] if captions is None else list(names or captions)
     total = count * len(titles)
-    videos = drawn(model, captions, count, seed=seed, temperature=temperature, steps=steps)
+    videos = drawn(model, captions, count, seed=seed, temperature=temperature, steps=steps, frames=frames)
     labels = (title for title in titles for _ in range(count))
     if not out.suffix:
         for number, (label, video) in enumerate(zip(labels, videos, strict=True), start=1):
             path = out / f"{file_name(label)}-seed{seed}-{number}.gif"
             media.save_video(video, path, frames_per_second=frames_per_second, scale=scale)
         return total
-    size = math.prod(model.shape) * scale**2 * (model.config.draw_steps if steps else 1)
+    size = _size(model, steps, frames) * scale**2
     if total * size > _MOST_VALUES:
         raise UserError(
             f"{out} would hold {total:,} videos, and has room for {max(1, _MOST_VALUES // size):,} of this size; name "

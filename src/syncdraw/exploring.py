@@ -6,8 +6,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from syncdraw.errors import UserError
+from syncdraw.extensions import continuing
+from syncdraw.extensions.refinement import generators_of_videos
 from syncdraw.model import Drawing, Noise, SyncDraw
 from syncdraw.video import read_video
 
@@ -44,6 +47,50 @@ def reconstruct(
         raise UserError("this model reads a clip together with its caption; give one")
     generator = torch.Generator().manual_seed(seed)
     return model(clips.to(model.device), captions, generator=generator, return_canvases=return_canvases)
+
+
+def prolong(
+    model: SyncDraw,
+    videos: Tensor,
+    captions: list[str] | None = None,
+    *,
+    frames: int,
+    overlap: int | None = None,
+    seed: int = 0,
+    first: int = 0,
+) -> Tensor:
+    """Videos that go on where they end, window by window (v2 section 5): those that a model drew, or real ones.
+
+    Under a progress bar where it takes more than two seconds.
+
+    Args:
+        videos: `[batch, frame, channel, height, width]` in [0, 1], of `overlap` frames or more.
+        captions: one a video, for a model with captions.
+        frames: that the videos have in the end.
+        overlap: frames that each window shares with what is there; half a window unless given.
+        seed: of the latents.
+        first: the number of the first video. A video depends on the seed and its number, not on those beside it.
+
+    Returns:
+        `[batch, frames, channel, height, width]` in [0, 1].
+
+    Raises:
+        UserError: the captions do not fit the model, or there are too few frames to begin with.
+    """
+    if model.captioned and captions is None:
+        raise UserError("this model goes on with a video together with its caption; give one")
+    tokens = model.tokenise(captions, len(videos))
+    windows = -(-(frames - videos.shape[1]) // (model.shape[0] - continuing.shared_frames(model, overlap)))
+    with tqdm(total=windows * continuing.STEPS, desc="going on", unit="step", delay=2, leave=False) as bar:
+        return continuing.prolong(
+            model,
+            videos.to(model.device),
+            None if tokens is None else tokens.to(model.device),
+            frames=frames,
+            overlap=overlap,
+            generators=generators_of_videos(seed, first, len(videos)),
+            after_step=bar.update,
+        )
 
 
 @torch.no_grad()

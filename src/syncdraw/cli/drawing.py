@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def generate(
     captions: list[str] | None = None, /, *, model: Model | None = None, num: Count = 1, seed: Seed = 0,
     temperature: Temperature = 1.0, out: Out = Path("syncdraw.gif"), captions_file: Path | None = None,
-    steps: bool = False, scale: Scale = 4, fps: FramesPerSecond = 5.0, device: Computer = "auto",
+    steps: bool = False, frames: Count | None = None, scale: Scale = 4, fps: FramesPerSecond = 5.0,
+    device: Computer = "auto",
 ) -> None:  # fmt: skip
     """Generate videos, from captions or from nothing.
 
@@ -42,6 +43,7 @@ def generate(
             (no suffix) for a GIF of each video.
         captions_file: a text file with a caption on each line.
         steps: show how the video is drawn: it plays as it stood after each drawing step.
+        frames: of each video, where it is to go on after those that the model draws; this takes some seconds a video.
     """
     texts = list(captions or [])
     if captions_file is not None:
@@ -61,7 +63,7 @@ def generate(
 
     started = time.perf_counter()
     count = drawing.write(network, sentences, num, out, names=texts, seed=seed, temperature=temperature, steps=steps,
-                          scale=scale, frames_per_second=fps)  # fmt: skip
+                          frames=frames, scale=scale, frames_per_second=fps)  # fmt: skip
     seconds = time.perf_counter() - started
     shown = str(out) if out.suffix else f"{count} files in {out}"
     print(f"wrote {shown} ({count} video{'s' * (count > 1)}, seed {seed}, drawn in {seconds:.1f} s)")

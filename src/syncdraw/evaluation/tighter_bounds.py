@@ -13,7 +13,7 @@ from tqdm import tqdm
 from syncdraw.datasets.clips import Dataset
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import Bound, batches, clip_count, entropy_floor, evaluating, mean_bound
-from syncdraw.extensions.refinement import refine
+from syncdraw.extensions.refinement import generators_of_videos, refine
 from syncdraw.interface import targets
 from syncdraw.model import SyncDraw
 
@@ -45,18 +45,13 @@ def refined_bound(
             videos = model.targets(batch.videos)
             tokens = None if batch.tokens is None else batch.tokens.to(model.device)
             done = partial(bar.update, len(videos))
-            generators = generators_of_clips(seed, first, len(videos))
+            generators = generators_of_videos(seed, first, len(videos))
             adjust = refine(model, videos, tokens, steps=steps, generators=generators, after_step=done)
             drawing = model(videos, tokens, noise=batch.noise.to(model.device), adjust=adjust)
             parts.append(torch.cat([drawing.reconstruction[:, None], drawing.divergence_by_step], dim=1).cpu().double())
             floors.append(entropy_floor(clip, protocol))
             done()
     return dataclasses.replace(mean_bound(parts, floors, protocol), refine_steps=steps)
-
-
-def generators_of_clips(seed: int, first: int, count: int) -> list[torch.Generator]:
-    """One for each clip, so that its noise depends on neither the batch nor the other clips."""
-    return [torch.Generator().manual_seed((seed << 32) + first + row) for row in range(count)]
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ def importance_bound(
         for first, batch in zip(range(0, count, at_once), batches(dataset, count, at_once), strict=True):
             videos = targets(torch.from_numpy(batch.videos).to(model.device), "binary")
             captions = batch.captions if model.captioned else None
-            generators = generators_of_clips(seed, first, len(videos))
+            generators = generators_of_videos(seed, first, len(videos))
             # Running sums over the samples: of the weights, their squares (as logarithms), and the logarithms.
             total, squares, mean = (videos.new_full((len(videos),), start, dtype=torch.float64)
                                     for start in (-torch.inf, -torch.inf, 0.0))  # fmt: skip

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from syncdraw.gaussian import Gaussian, gaussian
-from syncdraw.model import Adjust, SyncDraw
+from syncdraw.model import Adjust, Drawing, SyncDraw
 
 RATE = 0.1
 """Of Adam, in Q's own deviations; it falls to zero over the last third of the steps. After 50 steps of 20 test clips of
@@ -29,13 +30,15 @@ def refine(
     *,
     steps: int,
     generators: Sequence[torch.Generator],
+    cost: Callable[[Drawing], Tensor] = lambda drawing: drawing.negative_elbo,
     after_step: Callable[[], object] = lambda: None,
 ) -> Adjust:
-    """The Q of each video, for `SyncDraw.forward`, after so many steps down -ELBO; the model stays as it is.
+    """The Q of each video, for `SyncDraw.forward`, after so many steps down a cost; the model stays as it is.
 
     Args:
         videos: in [0, 1]. tokens: of their captions, for a model with captions.
         generators: of the noise, one for each video, so that no video's Q depends on the others.
+        cost: of each video, nats; -ELBO unless given.
         after_step: called after each step.
     """
     shape = (len(videos), model.config.draw_steps, 2 * model.config.latent_size)
@@ -46,7 +49,7 @@ def refine(
         optimizer.param_groups[0]["lr"] = RATE * min(1.0, 3 * (steps - step) / steps)
         noise = model.noise(generators)
         with torch.enable_grad():
-            total = model(videos, tokens, noise=noise, adjust=adjust).negative_elbo.sum()
+            total = cost(model(videos, tokens, noise=noise, adjust=adjust)).sum()
             (corrections.grad,) = torch.autograd.grad(total, [corrections])  # of these alone, not of the weights
         optimizer.step()
         after_step()
@@ -61,3 +64,10 @@ def corrected(corrections: Float[Tensor, "batch draw_step two_latents"]) -> Adju
         return gaussian(posterior.at(shift), posterior.deviation.log() + log_factor)
 
     return adjust
+
+
+def generators_of_videos(seed: int, first: int, count: int) -> list[torch.Generator]:
+    """One for each video, so that its noise depends on neither the batch nor the other videos."""
+    # Torch looks at the lower 32 bits of a seed alone.
+    seeds = [np.random.SeedSequence((seed, first + row)).generate_state(1)[0] for row in range(count)]
+    return [torch.Generator().manual_seed(int(one)) for one in seeds]

@@ -1,0 +1,111 @@
+"""Videos that go on after their last frame: windows that overlap, with Q refined on what is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import syncdraw
+from making_models import randomised
+from syncdraw import SyncDraw, SyncDrawConfig, UserError, pretrained
+from syncdraw.cli import main
+from syncdraw.config import CaptionConfig, PriorConfig
+from syncdraw.extensions import continuing
+from syncdraw.extensions.continuing import follow, prolong
+from syncdraw.extensions.refinement import generators_of_videos
+
+TINY = SyncDrawConfig(frames=4, height=16, width=16, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
+WORDS = CaptionConfig("alignment", 8, vocabulary=("digit", "one", "two"))
+KINDS = {
+    "plain": TINY,
+    "binary": dataclasses.replace(TINY, protocol="binary"),
+    "captions": dataclasses.replace(TINY, captions=WORDS, prior=PriorConfig("network", components=2)),
+    "layers": dataclasses.replace(TINY, layers=2),
+    "colour": dataclasses.replace(TINY, channels=3),
+}
+
+
+def begun(model: SyncDraw, count: int = 2, frames: int = 4) -> tuple[Tensor, Tensor | None]:
+    videos = torch.rand(count, frames, *model.shape[1:], generator=torch.Generator().manual_seed(1))
+    captions = ["digit one", "digit two"][:count] if model.captioned else None
+    return videos, model.tokenise(captions, count)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("overlap", [None, 1, 3])
+def test_what_is_there_stays_and_a_video_does_not_depend_on_its_neighbours(kind: str, overlap: int | None) -> None:
+    model = randomised(KINDS[kind], 0.4)
+    videos, tokens = begun(model)
+    whole = prolong(model, videos, tokens, frames=7, overlap=overlap, generators=generators_of_videos(0, 0, 2))
+    assert whole.shape == (2, 7, *model.shape[1:])
+    assert 0 <= whole.min() < whole.max() <= 1
+    assert torch.equal(whole[:, :4], videos)
+    second = prolong(
+        model, videos[1:], None if tokens is None else tokens[1:], frames=7, overlap=overlap,
+        generators=generators_of_videos(0, 1, 1),
+    )  # fmt: skip
+    torch.testing.assert_close(second[0], whole[1], atol=1e-3, rtol=1e-3)
+    other = prolong(model, videos, tokens, frames=7, overlap=overlap, generators=generators_of_videos(1, 0, 2))
+    assert not torch.equal(other[:, 4:], whole[:, 4:])
+
+
+def test_the_known_frames_are_drawn_as_they_are() -> None:
+    """Nearer with every gradient step; and of several windows, the one with the lowest cost is kept."""
+    model = randomised(KINDS["plain"], 0.4)
+    with torch.no_grad():
+        drawn = model(None, noise=model.noise(3, seed=8)).videos  # something that the model can draw
+    known = drawn[:, :3]
+
+    def distance(steps: int, candidates: int) -> Tensor:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(continuing, "STEPS", steps)
+            patch.setattr(continuing, "CANDIDATES", candidates)
+            found = follow(model, known, None, generators_of_videos(0, 0, 3))[:, :3]
+        return functional.binary_cross_entropy(found, known, reduction="none").flatten(1).sum(1)
+
+    assert distance(60, 1).mean() < distance(1, 1).mean() - 0.1
+    assert distance(5, 8).mean() < distance(5, 1).mean()
+
+
+def test_the_model_is_left_as_it_is() -> None:
+    model = randomised(KINDS["plain"], 0.4)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    videos, _ = begun(model)
+    syncdraw.prolong(model, videos, frames=6)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_what_cannot_go_on_is_said() -> None:
+    model = randomised(KINDS["captions"])
+    videos, _ = begun(model)
+    with pytest.raises(UserError, match="together with its caption"):
+        syncdraw.prolong(model, videos, frames=6)
+    with pytest.raises(UserError, match="overlap is 4; windows of 4 frames share 1 to 3"):
+        syncdraw.prolong(model, videos, ["digit one", "digit two"], frames=6, overlap=4)
+    with pytest.raises(UserError, match="there are 1 frames to begin with; 2 or more are needed"):
+        syncdraw.prolong(model, videos[:, :1], ["digit one", "digit two"], frames=6)
+
+
+def test_generate_draws_longer_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretrained.save(randomised(KINDS["plain"], 0.4), tmp_path / "model")
+    command = ["generate", "--model", str(tmp_path / "model"), "--num", "2", "--seed", "3"]
+    main([*command, "--frames", "9", "-o", str(tmp_path / "long.gif")])
+    main([*command, "-o", str(tmp_path / "short.gif")])
+    long, short = (syncdraw.read_video(tmp_path / name)[0] for name in ("long.gif", "short.gif"))
+    assert (len(long), len(short)) == (9, 4)
+    assert torch.equal(long[:4], short)
+    capsys.readouterr()
+    for options, message in (
+        (["--frames", "3"], "--frames is 3; this model draws 4 frames, and more are possible"),
+        (["--frames", "9", "--steps"], "--frames is for videos of Sync-DRAW as they are when they are finished"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*command, *options, "-o", str(tmp_path / "no.gif")])
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "no.gif").exists()
