@@ -30,8 +30,8 @@ _EVERY = 3  # seconds between two looks at a run that is training
 
 def theme() -> Any:
     """Gradio's, with the reader's own fonts: none is fetched from anywhere."""
-    mono = ["ui-monospace", "monospace"]
-    return gradio.themes.Soft(primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=mono)
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    return gradio.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", **fonts)
 
 
 def build_page(studio: Studio, kept: Kept) -> Any:
@@ -48,7 +48,7 @@ def build_page(studio: Studio, kept: Kept) -> Any:
                 _draw_tab(page, studio, kept, model)
             with gradio.Tab("Walk"):
                 _walk_tab(studio, kept, model)
-            with gradio.Tab("Read a clip"):
+            with gradio.Tab("Read"):
                 _read_tab(studio, kept, model)
             with gradio.Tab("Training") as training:
                 _training_tab(studio, training)
@@ -66,12 +66,14 @@ def _draw_tab(page: Any, studio: Studio, kept: Kept, model: Any) -> None:
             with gradio.Row(elem_classes="examples"):
                 examples = [gradio.Button(text, size="sm", min_width=130) for text in _EXAMPLES]
             with gradio.Row():
-                count = gradio.Slider(1, MOST_CLIPS, 1, step=1, label="Number of clips", min_width=130)
-                temperature = gradio.Slider(0, 1.5, 1, step=0.05, label="Temperature", min_width=130)
+                go = gradio.Button("Draw", variant="primary", min_width=130)
+                another = gradio.Button("Another seed", min_width=130)
             with gradio.Row():
                 seed = gradio.Number(0, precision=0, minimum=0, label="Seed", min_width=130)
-                another = gradio.Button("Another seed", min_width=130)
-            go = gradio.Button("Draw", variant="primary")
+                count = gradio.Slider(1, MOST_CLIPS, 1, step=1, label="Clips", min_width=130)
+            temperature = gradio.Slider(
+                0, 1.5, 1, step=0.05, label="Temperature", info="Less gives clearer and less varied clips."
+            )
         result = _Result(kept, studio)
     asked = [model, caption, count, seed, temperature]
     draw = result.shows(lambda *values: works.draw(studio, *values))
@@ -97,9 +99,9 @@ def _walk_tab(studio: Studio, kept: Kept, model: Any) -> None:
             with gradio.Row():
                 start = gradio.Number(0, precision=0, minimum=0, label="From seed", min_width=130)
                 end = gradio.Number(1, precision=0, minimum=0, label="To seed", min_width=130)
-            count = gradio.Slider(2, MOST_ON_A_WALK, 8, step=1, label="Number of clips")
+            count = gradio.Slider(2, MOST_ON_A_WALK, 8, step=1, label="Clips")
             go = gradio.Button("Walk", variant="primary")
-        result = _Result(kept, studio)
+        result = _Result(kept, studio, explained=False)
     walk = result.shows(lambda name, one, two, a, b, many: works.walk(studio, name, one, two, (a, b), many))
     go.click(walk, [model, first, last, start, end, count], result.outputs, **_QUEUED)
 
@@ -107,7 +109,7 @@ def _walk_tab(studio: Studio, kept: Kept, model: Any) -> None:
 def _read_tab(studio: Studio, kept: Kept, model: Any) -> None:
     with gradio.Row():
         with gradio.Column(scale=2, min_width=300):
-            upload = gradio.File(label="A video of any size: .gif, .mp4, .webm, ...; up to 50 MB", height=140)
+            upload = gradio.File(label="A video, up to 50 MB", height=140)
             caption = gradio.Textbox(label="Its caption", lines=2, info="For a model with captions.")
             seed = gradio.Number(0, precision=0, minimum=0, label="Seed")
             go = gradio.Button("Read it and draw it again", variant="primary")
@@ -119,7 +121,7 @@ def _read_tab(studio: Studio, kept: Kept, model: Any) -> None:
 def _training_tab(studio: Studio, tab: Any) -> None:
     run = gradio.Dropdown(
         studio.named, value=next(iter(studio.named), None), label="Run folder", allow_custom_value=studio.any_folder,
-        info="Its curves and its latest samples, as they come in.",
+        info="Its curves and its latest samples, as they come in: runs/mine, say.",
     )  # fmt: skip
     sentence = _sentence()
     curves = gradio.HTML(elem_classes="wide")
@@ -166,7 +168,7 @@ def _training_tab(studio: Studio, tab: Any) -> None:
 class _Result:
     """Where a work is shown: what is wrong, the clips, the files, the command, and the figures."""
 
-    def __init__(self, kept: Kept, studio: Studio) -> None:
+    def __init__(self, kept: Kept, studio: Studio, *, explained: bool = True) -> None:
         self._kept, self._studio = kept, studio
         self._key = gradio.State("")
         with gradio.Column(scale=3, min_width=300):
@@ -180,7 +182,9 @@ class _Result:
             self._command = gradio.Textbox(
                 label="The same on the command line", interactive=False, buttons=["copy"], max_lines=4, visible=False
             )
-            self._figures = gradio.HTML()
+        if explained:
+            with gradio.Column(scale=2, min_width=260):
+                self._figures = gradio.HTML()
         self.outputs = [self._sentence, self._clips, self._said, self._files, self._command, self._key]
 
     def shows(self, ask: Callable[..., Work]) -> Callable[..., tuple[Any, ...]]:
@@ -230,7 +234,8 @@ def _sentence() -> Any:
 
 def _as_sentence(error: UserError) -> str:
     text = str(error)
-    return html.escape(f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}")
+    end = "" if text.endswith((".", "?")) else "."
+    return html.escape(f"{text[:1].upper()}{text[1:]}{end}")
 
 
 def _given(value: Any) -> Any:

@@ -65,8 +65,8 @@ def serve_demo(models: Sequence[str] = (), host: str = "localhost", port: int = 
     demo = Demo(models, token)
     server = uvicorn.Server(
         uvicorn.Config(
-            demo.application(), log_level="error", access_log=False, lifespan="on", server_header=False,
-            timeout_graceful_shutdown=2,
+            demo.application(), log_level="critical", access_log=False, lifespan="on", server_header=False,
+            timeout_graceful_shutdown=1,
         )
     )  # fmt: skip
     demo.on_failure = lambda: setattr(server, "should_exit", True)
@@ -149,6 +149,7 @@ class Demo:
         from syncdraw.apps.demo.studio import Studio
 
         self._studio = Studio(self._models, any_folder=self._token is None)
+        self._studio.warm_up()
         self._kept = Kept()
         blocks = page.build_page(self._studio, self._kept)
         return gradio.mount_gradio_app(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from syncdraw import pretrained
+from syncdraw import plots, pretrained
 from syncdraw.errors import UserError
 from syncdraw.model import SyncDraw
 from syncdraw.training.run_folder import CONFIG_FILE
@@ -55,11 +56,21 @@ class Studio:
         self.named = list(dict.fromkeys(named))
         self.any_folder = any_folder
         self._loaded: OrderedDict[str, tuple[object, Chosen]] = OrderedDict()
-        self._worker = ThreadPoolExecutor(1, "studio", lambda: torch.set_flush_denormal(True))
+        self._worker = ThreadPoolExecutor(1, "studio", _begin)
 
     def compute(self, work: Callable[[], T]) -> T:
         """What `work` returns, or raises, when its turn has come."""
         return self._worker.submit(torch.no_grad()(work)).result()
+
+    def warm_up(self) -> None:
+        """Have the model that the page begins with ready, and what draws figures; nobody waits for it."""
+
+        def work() -> None:
+            self.choose("", ["digit 3"]).network.generate("digit 3")
+            with suppress(UserError):
+                plots.divergence_by_step(torch.zeros(1))
+
+        self._worker.submit(torch.no_grad()(work))
 
     def choices(self) -> list[tuple[str, str]]:
         """What to show of each model, and its name."""
@@ -111,3 +122,10 @@ class Studio:
             raise UserError(f"this page fetches nothing; start it with the model's name: syncdraw demo {name}")
         if not self.any_folder:
             raise UserError(f"{name[:100]!r} is not among the models of this page; choose one of the list")
+
+
+def _begin() -> None:
+    torch.set_flush_denormal(True)
+    # A few clips of these small models are drawn no faster by more, and where other programs are at work, too, much
+    # slower: three times on two cores.
+    torch.set_num_threads(1)

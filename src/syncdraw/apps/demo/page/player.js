@@ -95,6 +95,7 @@ async function show() {
   part("step-line").hidden = most("steps") < 2;
   part("windows-line").hidden = !next.clips.some((clip) => clip.windows);
   part("controls").hidden = false;
+  const first = shown === null;
   shown = next;
   frame = 0;
   step = most("steps") - 1;
@@ -103,6 +104,10 @@ async function show() {
   clearInterval(timer);
   timer = setInterval(tick, 1000 / shown.rate);
   paint();
+  // On a telephone the clips are below the controls.
+  if (!first && element.getBoundingClientRect().top > window.innerHeight - 100) {
+    element.scrollIntoView({ block: "start", behavior: still.matches ? "auto" : "smooth" });
+  }
 }
 
 part("play").addEventListener("click", () => { playing = !playing; paint(); });
