@@ -15,7 +15,7 @@ from syncdraw import figures
 from syncdraw.apps.demo import works
 from syncdraw.apps.demo.kept import Kept
 from syncdraw.apps.demo.studio import Studio
-from syncdraw.apps.demo.works import MOST_CLIPS, MOST_ON_A_WALK, Work
+from syncdraw.apps.demo.works import HOTTEST, MOST_CLIPS, MOST_ON_A_WALK, Work
 from syncdraw.errors import UserError
 from syncdraw.training.run_folder import METRICS_FILE
 
@@ -30,14 +30,16 @@ _EVERY = 3  # seconds between two looks at a run that is training
 
 def theme() -> Any:
     """Gradio's, with the reader's own fonts: none is fetched from anywhere."""
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    return gradio.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", **fonts)
+    return gradio.themes.Default(
+        primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate",
+        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"],
+    )  # fmt: skip
 
 
 def build_page(studio: Studio, kept: Kept) -> Any:
     """The page, as Gradio's Blocks."""
     with gradio.Blocks(title="Sync-DRAW", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gradio.Markdown("# Sync-DRAW\nShort videos, drawn from a caption or from nothing: all frames at once, step by step.")
+        gradio.Markdown("# Sync-DRAW\nShort videos, drawn from a caption or from nothing, all frames at once.")
         suits = ("the one that suits the caption", "")
         model = gradio.Dropdown(
             [suits, *studio.choices()], value="", label="Model", allow_custom_value=studio.any_folder,
@@ -72,7 +74,7 @@ def _draw_tab(page: Any, studio: Studio, kept: Kept, model: Any) -> None:
                 seed = gradio.Number(0, precision=0, minimum=0, label="Seed", min_width=130)
                 count = gradio.Slider(1, MOST_CLIPS, 1, step=1, label="Clips", min_width=130)
             temperature = gradio.Slider(
-                0, 1.5, 1, step=0.05, label="Temperature", info="Less gives clearer and less varied clips."
+                0, HOTTEST, 1, step=0.05, label="Temperature", info="Less gives clearer and less varied clips."
             )
         result = _Result(kept, studio)
     asked = [model, caption, count, seed, temperature]
@@ -179,9 +181,7 @@ class _Result:
             )  # fmt: skip
             self._said = gradio.HTML(elem_classes="said")
             self._files = gradio.HTML()
-            self._command = gradio.Textbox(
-                label="The same on the command line", interactive=False, buttons=["copy"], max_lines=4, visible=False
-            )
+            self._command = gradio.HTML()
         if explained:
             with gradio.Column(scale=2, min_width=260):
                 self._figures = gradio.HTML()
@@ -193,12 +193,13 @@ class _Result:
         @functools.wraps(ask)
         def answer(*values: Any) -> tuple[Any, ...]:
             try:
-                work = self._studio.compute(lambda: ask(*(_given(value) for value in values)))
+                work = self._studio.compute(lambda: ask(*values))
             except UserError as error:
                 return (_as_sentence(error), *[gradio.skip()] * 4, "")
             key = self._kept.add(work)
-            command = gradio.Textbox(work.command, visible=True)
-            return "", work.clips, f"<p>{html.escape(work.said)}.</p>", _links(key, work.name), command, key
+            said, command = (html.escape(text) for text in (work.said, work.command))
+            command = f'<div class="command">The same on the command line: <code>{command}</code></div>'
+            return "", work.clips, f"<p>{said}.</p>", _links(key, work.name), command, key
 
         return answer
 
@@ -236,11 +237,6 @@ def _as_sentence(error: UserError) -> str:
     text = str(error)
     end = "" if text.endswith((".", "?")) else "."
     return html.escape(f"{text[:1].upper()}{text[1:]}{end}")
-
-
-def _given(value: Any) -> Any:
-    """A number that was left empty is none."""
-    return float("nan") if value is None else value
 
 
 def _links(key: str, name: str) -> str:

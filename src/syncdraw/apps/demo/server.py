@@ -112,11 +112,11 @@ class Demo:
             Mount("/", self._shown),
         ]
         # Another site's script can make a name of its own stand for this machine; its requests bear that name.
-        own = [] if self._token else [Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])]
+        names = ["*"] if self._token else ["localhost", "127.0.0.1", "[::1]"]
         return Starlette(
             routes=[Mount(f"/{self._token}", routes=routes)] if self._token else routes,
             lifespan=self._lifespan,
-            middleware=[*own, Middleware(_Headers)],
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=names), Middleware(_Headers)],
         )
 
     @asynccontextmanager

@@ -24,6 +24,7 @@ from syncdraw.vocabulary import normalise
 
 MOST_CLIPS = 9
 MOST_ON_A_WALK = 12
+HOTTEST = 1.5  # temperature
 _MOST_LETTERS = 500  # of a caption
 _WALK_SCALE = 2  # that of `syncdraw interpolate`
 _TILE_GAP = 2  # pixels between the tiles of `media.contact_sheet`
@@ -56,15 +57,17 @@ class Work(NamedTuple):
     figures: Callable[[], list[Figure]]
 
 
-def draw(studio: Studio, model: str, caption: str, count: float, seed: float, temperature: float) -> Work:
+def draw(
+    studio: Studio, model: str, caption: str, count: float | None, seed: float | None, temperature: float | None
+) -> Work:
     """New clips, as `syncdraw generate` draws them.
 
     Raises:
         UserError: something that was asked for makes no sense.
     """
     count, seed = _whole(count, "the number of clips", 1, MOST_CLIPS), _seed(seed)
-    if not 0 <= temperature <= 2:
-        raise UserError(f"the temperature is {temperature:g}; it must be from 0 to 2")
+    if temperature is None or not 0 <= temperature <= HOTTEST:
+        raise UserError(f"the temperature is {_shown(temperature)}; it must be from 0 to {HOTTEST:g}")
     texts = _captions(caption)
     chosen = studio.choose(model, texts)
     network, texts, sentences = _understood(chosen, texts)
@@ -93,9 +96,7 @@ def draw(studio: Studio, model: str, caption: str, count: float, seed: float, te
     )  # fmt: skip
 
 
-def walk(
-    studio: Studio, model: str, first: str, last: str, seeds: tuple[float, float], count: float
-) -> Work:  # fmt: skip
+def walk(studio: Studio, model: str, first: str, last: str, seeds: Sequence[float | None], count: float | None) -> Work:
     """Clips from one seed to another, and from one caption to another, as `syncdraw interpolate` draws them.
 
     Raises:
@@ -124,7 +125,7 @@ def walk(
     )  # fmt: skip
 
 
-def read(studio: Studio, model: str, upload: str | None, caption: str, seed: float) -> Work:
+def read(studio: Studio, model: str, upload: str | None, caption: str, seed: float | None) -> Work:
     """A clip, read and drawn again, as `syncdraw reconstruct` does it.
 
     Raises:
@@ -174,14 +175,18 @@ def as_image(pixels: Pixels) -> str:
 # What was asked for
 
 
-def _whole(value: float, what: str, least: int, most: int) -> int:
-    if value != value or value != int(value) or not least <= value <= most:
-        raise UserError(f"{what} is {value:g}; it must be a whole number from {least} to {most:,}")
+def _whole(value: float | None, what: str, least: int, most: int) -> int:
+    if value is None or not (least <= value <= most and value == int(value)):
+        raise UserError(f"{what} is {_shown(value)}; it must be a whole number from {least} to {most:,}")
     return int(value)
 
 
-def _seed(value: float) -> int:
+def _seed(value: float | None) -> int:
     return _whole(value, "the seed", 0, 2**53)  # a browser's whole numbers
+
+
+def _shown(value: float | None) -> str:
+    return "missing" if value is None else f"{value:,}"
 
 
 def _captions(text: str) -> list[str]:
