@@ -39,12 +39,15 @@ def theme() -> Any:
 def build_page(studio: Studio, kept: Kept) -> Any:
     """The page, as Gradio's Blocks."""
     with gradio.Blocks(title="Sync-DRAW", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gradio.Markdown("# Sync-DRAW\nShort videos, drawn from a caption or from nothing, all frames at once.")
         suits = ("the one that suits the caption", "")
-        model = gradio.Dropdown(
-            [suits, *studio.choices()], value="", label="Model", allow_custom_value=studio.any_folder,
-            info="A shipped one, or the folder of a run." if studio.any_folder else None, filterable=True,
-        )  # fmt: skip
+        with gradio.Row():
+            with gradio.Column(scale=3, min_width=300):
+                gradio.Markdown("# Sync-DRAW\nShort videos, drawn from a caption or from nothing, all frames at once.")
+            with gradio.Column(scale=2, min_width=300):
+                model = gradio.Dropdown(
+                    [suits, *studio.choices()], value="", label="Model", allow_custom_value=studio.any_folder,
+                    info="A shipped one, or the folder of a run." if studio.any_folder else None,
+                )  # fmt: skip
         with gradio.Tabs():
             with gradio.Tab("Draw"):
                 _draw_tab(page, studio, kept, model)
