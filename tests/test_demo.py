@@ -30,6 +30,8 @@ from syncdraw.apps.listening import listen
 from syncdraw.errors import UserError
 
 pytest.importorskip("gradio", reason="the extra app is not installed")
+# Of pandas, about how Gradio calls it.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")
 
 SEVEN = "digit 7 is moving up and down"
 OTHERS = "Method not implemented|Canvas2D: Multiple readback"
@@ -39,12 +41,13 @@ THREE = "digit 3 is moving left and right"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run `mine`, whose model has captions and has learned nothing, and a copy of it."""
+    """A folder with a run `mine`, whose model has captions and has learned nothing, and two copies that go away."""
     made = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         training_runs.quick(patch)
         training_runs.go(training_runs.changed(changes={"model": training_runs.ALIGNED}), made / "mine")
-    shutil.copytree(made / "mine", made / "leaving")
+    for copy in ("leaving", "watched"):
+        shutil.copytree(made / "mine", made / copy)
     return made
 
 
@@ -67,7 +70,7 @@ def serving(demo: Demo) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def link(folder: Path) -> Iterator[str]:
-    with serving(Demo([str(folder / "mine"), str(folder / "leaving")])) as address:
+    with serving(Demo([str(folder / name) for name in ("watched", "mine", "leaving")])) as address:
         wait_until_ready(address)
         yield address
 
@@ -216,6 +219,20 @@ class Visitor:
         alert.wait_for()
         return str(alert.inner_text())
 
+    def command(self) -> list[str]:
+        """The words of the command that makes the same."""
+        return shlex.split(self.page.locator(".command code:visible").inner_text())
+
+    def download(self, title: str, folder: Path, suffix: str) -> Path:
+        """A file that the page gives, which is the one that the command makes."""
+        with self.page.expect_download() as waiting:
+            self.page.get_by_role("link", name=title).click()
+        file, made = folder / f"downloaded{suffix}", folder / f"made{suffix}"
+        waiting.value.save_as(file)
+        cli.main([*self.command()[1:-1], str(made)])
+        assert file.read_bytes() == made.read_bytes()
+        return file
+
 
 def pixels(canvas: Any, side: int) -> np.ndarray:
     """The middle of each pixel of a video that is shown, `[side, side]`."""
@@ -261,17 +278,9 @@ def test_a_caption_becomes_a_clip(link: str, folder: Path, browser: Any, tmp_pat
     page.get_by_role("img", name="KL in nats at each drawing step. step 1: ").wait_for()
     page.get_by_role("img", name="The word that each drawing step looks at most. step 1: ").wait_for()
 
-    command = page.locator(".command code").first.inner_text()
+    assert visitor.command()[-1] == "digit-7-is-moving-up-and-down-seed5.gif"
     for title, suffix in (("GIF", ".gif"), ("MP4", ".mp4"), ("WebP", ".webp"), ("PNG sheet", ".png")):
-        with page.expect_download() as waiting:
-            page.get_by_role("link", name=title).click()
-        file = tmp_path / f"downloaded{suffix}"
-        waiting.value.save_as(file)
-        words = shlex.split(command)
-        assert words[-1] == "digit-7-is-moving-up-and-down-seed5.gif"
-        words[-1] = str(tmp_path / f"made{suffix}")
-        cli.main(words[1:])
-        assert file.read_bytes() == Path(words[-1]).read_bytes()
+        file = visitor.download(title, tmp_path, suffix)
         if suffix == ".png":
             assert Image.open(file).size == (3 * 128 + 2 * 2, 128)
         else:
@@ -328,7 +337,9 @@ def test_what_cannot_be_done_is_said_in_the_page(link: str, folder: Path, browse
     assert visitor.said("letter.txt").startswith("Cannot read letter.txt: it is damaged")
 
 
-def test_a_walk_and_a_clip_that_is_read(link: str, folder: Path, browser: Any, tmp_path: Path) -> None:
+def test_a_walk_and_a_clip_that_is_read(
+    link: str, folder: Path, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     visitor = Visitor(browser, link)
     model = pretrained.load(folder / "mine")
     visitor.choose(str(folder / "mine"))
@@ -345,6 +356,8 @@ def test_a_walk_and_a_clip_that_is_read(link: str, folder: Path, browser: Any, t
         shown = pixels(visitor.see(f"clip {number} of 3 on the way"), 32)
         assert np.abs(shown - (video[0, 1, 0] * 255).round().numpy()).max() <= 1
 
+    assert Image.open(visitor.download("PNG sheet", tmp_path, ".png")).size == (3 * 64 + 2 * 2, 3 * 64 + 2 * 2)
+
     clip = torch.zeros(3, 1, 32, 32)
     clip[:, :, 8:20, 10:14] = 1
     save_video(clip, tmp_path / "bar.gif")
@@ -355,10 +368,8 @@ def test_a_walk_and_a_clip_that_is_read(link: str, folder: Path, browser: Any, t
     visitor.button("Read it and draw it again").click()
     visitor.see("bar.gif, drawn again")
     assert np.array_equal(pixels(visitor.see("bar.gif, the clip"), 32), clip[0, 0] * 255)
-    with visitor.page.expect_download() as waiting:
-        visitor.page.get_by_role("link", name="GIF").click()
-    waiting.value.save_as(tmp_path / "both.gif")
-    assert read_video(tmp_path / "both.gif")[0].shape == (3, 1, 128, 2 * 128 + 2)
+    monkeypatch.chdir(tmp_path)  # the command names the clip without its folder
+    assert read_video(visitor.download("GIF", tmp_path, ".gif"))[0].shape == (3, 1, 128, 2 * 128 + 2)
     visitor.page.get_by_role("img", name="KL in nats at each drawing step. step 1: ").wait_for()
 
 
@@ -387,8 +398,11 @@ def test_training_on_a_telephone_with_a_keyboard(link: str, folder: Path, browse
     curves.wait_for()
     before = curves.get_attribute("src")
     page.get_by_text("Samples after step 11").wait_for()
-    with (folder / "mine" / "metrics.jsonl").open("a") as file:
+    watched = folder / "watched"
+    with (watched / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 15, "seconds": 9.0, "L_X": 1.0, "L_Z": 2.0}) + "\n")
-    shutil.copy(folder / "mine/samples/step_0000011.gif", folder / "mine/samples/step_0000015.gif")
+    shutil.copy(watched / "samples/step_0000011.gif", watched / "samples/step_0000015.gif")
     page.get_by_text("Samples after step 15").wait_for()
     assert curves.get_attribute("src") != before
+    shutil.rmtree(watched)
+    assert visitor.said("folder") == f"There is no folder {watched}; give the folder of a run, such as runs/mine."
