@@ -136,6 +136,11 @@ def test_a_name_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
         serve_demo(["nowhere"])
 
 
+def test_a_page_that_cannot_be_made_ends_the_server(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path} has no config.json"):
+        serve_demo([str(tmp_path)], port=0)
+
+
 # --- The server ------------------------------------------------------------------------------------------------------
 
 
