@@ -1,6 +1,8 @@
 """Shapes are checked while tests run: every call into the model's modules is held to its jaxtyping annotations."""
 
+import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -17,3 +19,24 @@ def numbers_as_they_are() -> Iterator[None]:
     """The command line flushes denormal numbers for its whole process, which here is that of all tests."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no browser is installed: apt-get install chromium")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=found, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """A browser whose windows are closed after the test, so that their clips do not go on playing."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()

@@ -145,6 +145,7 @@ OPTIONS = {
     "interpolate": "CAPTIONS --model --seeds --num -o --out --scale --fps",
     "reproduce": "table1",
     "reproduce table1": "-o --out --budget --batch_size --test_clips --seeds --paper_start --device smoke full",
+    "demo": "MODELS --host --port",
     "rate": "STUDY SOURCES --report --csv --clips --per_rater --examples --seed --fps --host --port",
 }
 

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from hypothesis import strategies as st
 
 from making_models import randomised
 from syncdraw import pretrained, read_video
+from syncdraw.apps.listening import listen
 from syncdraw.apps.rating import create_study, report_study, serve_study
 from syncdraw.apps.rating import report as rating_report
 from syncdraw.apps.rating import server as rating_server
@@ -416,7 +416,7 @@ def serving(study: Path, token: str | None = None, port: int = 0) -> Iterator[st
     """The study's pages, served by a thread; gives their address."""
     import uvicorn
 
-    listening = rating_server._listen("localhost", port)
+    listening = listen("localhost", port)
     config = uvicorn.Config(rating_server.application(study, token), log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
@@ -497,12 +497,12 @@ def test_this_machine_alone_means_its_own_names(study: Path) -> None:
 
 
 def test_a_port_in_use_is_named_with_the_next(study: Path) -> None:
-    with rating_server._listen("localhost", 0) as taken:
+    with listen("localhost", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"^port {port} is in use; (\d+) is free: give --port \1$") as caught:
             serve_study(study, port=port)
         free = int(re.findall(r"\d+", str(caught.value))[1])
-        rating_server._listen("localhost", free).close()
+        listen("localhost", free).close()
     with pytest.raises(UserError, match="--port is 70000"):
         serve_study(study, port=70000)
     with pytest.raises(UserError, match="is no address of this machine"):
@@ -525,27 +525,6 @@ def process(study: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str],
 
 
 # --- In a browser ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no browser is installed: apt-get install chromium")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=found, args=arguments)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def browser(chromium: Any) -> Iterator[Any]:
-    """A browser whose windows are closed after the test, so that their clips do not go on playing."""
-    yield chromium
-    for context in chromium.contexts:
-        context.close()
 
 
 def begin(context: Any, link: str) -> Any:

@@ -15,6 +15,7 @@ import yaml
 import tables
 from making_clips import textures, write_clip
 from syncdraw import SyncDrawConfig, cli, pretrained, read_video, reproduce
+from syncdraw.apps import demo
 from syncdraw.building import build
 from syncdraw.evaluation import bound_report
 from syncdraw.evaluation.reports import Report
@@ -91,6 +92,7 @@ def test_command(command: str, here: Path, monkeypatch: pytest.MonkeyPatch, caps
     instead(stages, "train_recipe", "train", here / "runs")
     instead(bound_report, "bound_report", "evaluate", Report("measured", {}))
     instead(reproduce, "table1", "reproduce", None)
+    instead(demo, "serve_demo", "demo", None)
     cli.main(shlex.split(command)[1:])
     out = capsys.readouterr().out
     verb = command.split()[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -56,7 +57,7 @@ def picture(
         raise UserError(f"--beside is for compare; leave it out with {kind}")
     out = out or Path(f"{Path(model).name}-{kind}.png")
     if kind == "curves":
-        pixels = _curves(Path(model))
+        pixels = curves(Path(model))
     elif kind == "compare":
         pixels = _comparison([model, *beside], min(num, 8), seed, scale)
     elif kind == "samples":
@@ -170,7 +171,12 @@ def _captions(card: dict[str, Any], count: int) -> list[str]:
     return list(captions)
 
 
-def _curves(run: Path) -> Pixels:
+def curves(run: Path) -> Pixels:
+    """The training curves of a run.
+
+    Raises:
+        UserError: the run has no metrics yet, or they cannot be read.
+    """
     try:
         return plots.training_curves(_metrics(run))
     except UserError:
@@ -179,11 +185,16 @@ def _curves(run: Path) -> Pixels:
         raise UserError(f"{run / METRICS_FILE} has no L_X and L_Z yet; wait for the run's first lines") from error
 
 
+def stages_of(run: Path) -> list[Path]:
+    """The folders of a run's stages, in their order; the run's own folder where it has but one."""
+    stages = [folder for folder in run.glob(f"{STAGES}/*") if re.match(r"[0-9]{1,4}-", folder.name)]
+    return sorted(stages, key=lambda folder: int(folder.name.partition("-")[0])) or [run]
+
+
 def _metrics(run: Path) -> list[dict[str, float]]:
     """The metrics of a run; of one of several stages, those of all of them, one after the other."""
-    stages = sorted(run.glob(f"{STAGES}/*/{METRICS_FILE}"), key=lambda path: int(path.parent.name.partition("-")[0]))
     lines: list[dict[str, float]] = []
-    for folder in [path.parent for path in stages] or [run]:
+    for folder in [folder for folder in stages_of(run) if (folder / METRICS_FILE).exists()] or [run]:
         before = lines[-1]["step"] if lines else 0
         lines += [{**line, "step": line["step"] + before} for line in RunFolder(folder).metrics() if "step" in line]
     return lines

@@ -8,15 +8,12 @@ Where other machines can reach the server, every address of the study begins wit
 
 from __future__ import annotations
 
-import errno
-import ipaddress
-import os
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from syncdraw.apps.listening import is_local, link_to, listen
 from syncdraw.apps.rating.ratings import HIGHEST, LOWEST, Assigned, NotSavedError, Ratings
 from syncdraw.apps.rating.study import CLIPS_FOLDER, Study, load_study, order_for
 from syncdraw.errors import UserError
@@ -59,8 +56,8 @@ def serve_study(study: Path, host: str = "localhost", port: int = 8000) -> None:
         import uvicorn
     except ImportError:
         raise UserError("rating needs the extra app: pip install 'syncdraw[app]'") from None
-    local = _is_local(host)
-    listening = _listen(host, port)
+    local = is_local(host)
+    listening = listen(host, port)
     server = uvicorn.Server(
         uvicorn.Config(
             application(study, token=None if local else made.token),
@@ -71,9 +68,7 @@ def serve_study(study: Path, host: str = "localhost", port: int = 8000) -> None:
             timeout_graceful_shutdown=2,
         )
     )
-    name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    link = f"http://{name}:{listening.getsockname()[1]}/{'' if local else made.token + '/'}"
-    print(f"give raters this link: {link}")
+    print(f"give raters this link: {link_to(listening, host, None if local else made.token)}")
     print(f"each rates {made.clips_a_rater} clips; Ctrl-C stops, and loses nothing", flush=True)
     try:
         server.run(sockets=[listening])
@@ -82,53 +77,6 @@ def serve_study(study: Path, host: str = "localhost", port: int = 8000) -> None:
     finally:
         listening.close()
     print("stopped")
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, which may be anybody's
-        return False
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    if not 0 <= port < 1 << 16:
-        raise UserError(f"--port is {port}; it must be from 1 to 65535, or 0 for any that is free")
-    try:
-        return _bound(host, port)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(f"port {port} is in use; {_next_free(host, port)}") from None
-        if isinstance(error, PermissionError):
-            raise UserError(f"port {port} is kept for the system; give --port a number of 1024 or more") from None
-        raise UserError(
-            f"--host {host} is no address of this machine; localhost always is, and 0.0.0.0 is all"
-        ) from None
-
-
-def _next_free(host: str, port: int) -> str:
-    for free in range(port + 1, min(port + 100, 1 << 16)):
-        try:
-            _bound(host, free).close()
-        except OSError:
-            continue
-        return f"{free} is free: give --port {free}"
-    return "so are those after it: give another --port"
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    # localhost as its IPv4 address: what the name stands for differs between machines.
-    address = "127.0.0.1" if host == "localhost" else host
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        if os.name == "posix":  # elsewhere this option lets two servers share a port
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address, port))
-        listening.listen()  # of two sockets that are bound, only this tells that one is in use
-    except BaseException:
-        listening.close()
-        raise
-    return listening
 
 
 def application(folder: Path, token: str | None = None) -> Starlette:
