@@ -149,19 +149,21 @@ def test_the_browser_draws_what_generate_draws(page: Any, model: SyncDraw) -> No
         "tokens": functional.pad(tokens, (0, WORDS - tokens.shape[1]))[0].tolist(),
         "noise": {"latents": noise.latents.flatten().tolist(), "prior": noise.prior.flatten().tolist()},
     }
-    found = page.evaluate(
+    text = page.evaluate(
         """async ({ tokens, noise }) => {
             const { Generator } = await import("/play/generator.js");
             const generator = await Generator.load();
             const { canvases, windows, alignment } = await generator.draw(tokens, noise);
             const own = generator.noise(11);
-            return {
+            // As text: so many numbers take Playwright seconds.
+            return JSON.stringify({
                 canvases: [...canvases], windows: [...windows], alignment: [...alignment],
                 latents: [...own.latents], prior: [...own.prior],
-            };
+            });
         }""",
         values,
     )
+    found = json.loads(text)
     with torch.no_grad():
         drawing = model(None, [SENTENCE], noise=noise, return_canvases=True)
     assert drawing.canvases is not None
@@ -228,8 +230,7 @@ def test_a_visit_by_keyboard(page: Any, model: SyncDraw, tmp_path: Path) -> None
     # The clip plays, and stops where it is told to.
     before = number(page, "frame")
     page.wait_for_function("(before) => document.getElementById('play-frame').value != before", arg=before)
-    frames = page.get_by_label("Frame", exact=False).first
-    frames.press("Home")
+    page.locator("#play-frame").press("Home")
     assert (number(page, "frame"), page.locator("#play-pause").inner_text()) == (1, "Play")
 
     def shown() -> str:
