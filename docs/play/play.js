@@ -245,7 +245,6 @@ function connect() {
 function play(on) {
   playing = on;
   find("pause").textContent = on ? "Pause" : "Play";
-  find("pause").setAttribute("aria-pressed", String(!on));
 }
 
 try {

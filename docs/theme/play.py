@@ -176,5 +176,6 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """MkDocs calls this with the text of each page."""
     if not _missing or FRAGMENT not in markdown:
         return markdown
-    note = f'!!! note "Left out"\n    This copy of the site was built without the generator: {_missing}.'
+    picture = "![The page with a drawing after four of its eight steps](images/play.png)"
+    note = f'!!! note "Left out"\n    This copy of the site was built without the generator: {_missing}.\n\n{picture}'
     return markdown.replace(FRAGMENT, note)
