@@ -283,7 +283,7 @@ def both_ways(
 
 
 def _one_way(network: nn.LSTM | nn.GRU, vectors: Tensor, weights: list[Tensor]) -> Tensor:
-    zeros = vectors.new_zeros(1, len(vectors), network.hidden_size)
+    zeros = vectors.new_zeros(1, vectors.shape[0], network.hidden_size)
     # With biases, one layer, no dropout, trained if anything is (cuDNN keeps nothing for gradients otherwise), one
     # direction, batch first.
     options = (True, 1, 0.0, torch.is_grad_enabled(), False, True)

@@ -272,7 +272,7 @@ class SyncDraw(Interface):
 
     def start(self, condition: Condition) -> State:
         """The state before the first drawing step: c^0, and zeros."""
-        batch = len(condition.states)
+        batch = condition.states.shape[0]
         canvas = self.generator.first_canvas.expand(batch, *self.config.shape)
         zeros = canvas.new_zeros(batch, self.config.hidden_size)
         belief = self.generator.prior.start(zeros, self.conditioner.attend(condition, zeros).decoder)

@@ -64,7 +64,7 @@ class Prior(nn.Module):
         self, h_dec: Float[Tensor, "batch hidden"], caption: Float[Tensor, "batch caption"]
     ) -> Float[Tensor, "batch belief"]:
         """The belief before a canvas's first step. Here there is nothing to be remembered."""
-        return at_least_float32(h_dec).new_zeros(len(h_dec), 0)
+        return at_least_float32(h_dec).new_zeros(h_dec.shape[0], 0)
 
 
 class StandardPrior(Prior):
@@ -75,7 +75,7 @@ class StandardPrior(Prior):
         self.latent_size = latent_size
 
     def forward(self, h_dec: Float[Tensor, "batch hidden"], caption: Tensor, belief: Tensor) -> Single:
-        zeros = h_dec.new_zeros(len(h_dec), self.latent_size)
+        zeros = h_dec.new_zeros(h_dec.shape[0], self.latent_size)
         return Single(gaussian(zeros, zeros), belief)
 
 

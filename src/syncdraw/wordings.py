@@ -11,16 +11,17 @@ from itertools import product
 from syncdraw.datasets.bouncing_mnist import DIAGONAL, MOTIONS, STILL, caption
 from syncdraw.errors import UserError
 
-_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# These three are public for the page on which the generator runs in a browser; it reads captions by them, too.
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _SIDEWAYS, _UPRIGHT = range(len(MOTIONS))
-_WAYS = {
+WAYS = {
     "left and right": _SIDEWAYS, "right and left": _SIDEWAYS, "left": _SIDEWAYS, "right": _SIDEWAYS,
     "sideways": _SIDEWAYS, "horizontally": _SIDEWAYS, "up and down": _UPRIGHT, "down and up": _UPRIGHT,
     "up": _UPRIGHT, "down": _UPRIGHT, "vertically": _UPRIGHT, "diagonally": DIAGONAL,
 }  # fmt: skip
-_GLYPH = (
-    rf"(?:(?:the|a) )?(?:(?:digit|number) )?(?P<number>[0-9]|{'|'.join(_NUMBERS)})"
-    rf"(?: (?:(?:is )?moving|(?:that )?moves|goes|going|bouncing))?(?: (?P<way>{'|'.join(_WAYS)}))?"
+GLYPH = (
+    rf"(?:(?:the|a) )?(?:(?:digit|number) )?(?P<number>[0-9]|{'|'.join(NUMBERS)})"
+    rf"(?: (?:(?:is )?moving|(?:that )?moves|goes|going|bouncing))?(?: (?P<way>{'|'.join(WAYS)}))?"
 )
 
 
@@ -35,9 +36,9 @@ def understood(text: str) -> str:
     """
     rest = " ".join(re.sub(r"([,.!])", r" \1 ", text.casefold()).replace("-and-", " and ").split()).rstrip(" .!")
     labels, motions = [], []
-    while found := re.match(_GLYPH + r"(?: ?(?:, and|,|and) |$)", rest):
+    while found := re.match(GLYPH + r"(?: ?(?:, and|,|and) |$)", rest):
         labels.append(_number(found["number"]))
-        motions.append(_WAYS[found["way"]] if found["way"] else STILL)
+        motions.append(WAYS[found["way"]] if found["way"] else STILL)
         rest = rest[found.end() :]
         if not rest:
             return caption(labels, motions)
@@ -46,7 +47,7 @@ def understood(text: str) -> str:
 
 def _nearest(text: str) -> str:
     words = unicodedata.normalize("NFKC", text).casefold()
-    named = re.findall(r"[0-9]|" + "|".join(_NUMBERS), words)
+    named = re.findall(r"[0-9]|" + "|".join(NUMBERS), words)
     states = list(product(range(10), (STILL, _SIDEWAYS, _UPRIGHT, DIAGONAL)))
     # A text that names two digits is compared with sentences of two.
     known = [caption(*zip(*chosen, strict=True)) for chosen in product(states, repeat=min(max(len(named), 1), 2))]
@@ -55,7 +56,7 @@ def _nearest(text: str) -> str:
 
 
 def _number(word: str) -> int:
-    return int(word) if word.isdigit() else _NUMBERS.index(word)
+    return int(word) if word.isdigit() else NUMBERS.index(word)
 
 
 def suited_model(captions: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ for command in (generate, models, picture, reconstruct, interpolate, demo, rate,
 # By name where a module needs time, so that it is imported when its command is called for.
 app.command("syncdraw.cli.train:app", name="train", help="Train a model, by a recipe or on clips of your own.")
 app.command("syncdraw.cli.prepare:app", name="prepare", help="Prepare a data set for training: decode it once.")
+app.command("syncdraw.cli.export:export", name="export", help="Write a model's generator to an ONNX or .pt2 file.")
 app.command("syncdraw.cli.reproduce:app", name="reproduce", help="Train and measure a table of the papers again.")
 
 

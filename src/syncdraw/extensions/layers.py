@@ -62,7 +62,7 @@ class LayeredSyncDraw(SyncDraw):
         if below is None:
             return state
         logits, own = below.logits, state.canvas.logits
-        h_enc, cell = self.inference.later_starts[layer - 1][:, None].expand(-1, len(own), -1)  # type: ignore[index]
+        h_enc, cell = self.inference.later_starts[layer - 1][:, None].expand(-1, own.shape[0], -1)  # type: ignore[index]
         canvas = LayerCanvas(own, logits, (-logits).sigmoid())
         return state._replace(canvas=canvas, encoder=(h_enc, cell))
 
@@ -163,6 +163,6 @@ def _placed(steps: list[Step], tokens: Tensor, layer: int) -> list[Step]:
     for step in steps:
         alignment = step.caption.alignment
         assert alignment is not None
-        whole = alignment.new_zeros(len(alignment), width).scatter_add(1, columns, alignment)
+        whole = alignment.new_zeros(alignment.shape[0], width).scatter_add(1, columns, alignment)
         placed.append(step._replace(caption=step.caption._replace(alignment=whole)))
     return placed

@@ -33,7 +33,7 @@ class Mixture(NamedTuple):
     ) -> Float[Tensor, "batch latent"]:
         """z: `choice` chooses the component."""
         chosen = choose(self.log_weights, choice[:, 0])
-        rows = torch.arange(len(noise), device=noise.device)
+        rows = torch.arange(noise.shape[0], device=noise.device)
         return Gaussian(self.components.mean[rows, chosen], self.components.deviation[rows, chosen]).at(noise)
 
     def log_prob(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, " batch"]:
