@@ -386,6 +386,7 @@ def test_captions_of_a_file(ok: Any, folder: Path) -> None:
         (["--num", "1.5"], "Invalid value for --num: '1.5' is no whole number"),
         (["--num", "0"], 'Invalid value "0" for --num. Must be >= 1.'),
         (["--num", "10000000000"], "syncdraw.gif would hold 10,000,000,000 videos, and has room for"),
+        (["--num", "10000"], "has room for 7,569 of this size"),  # that a side is too long is said before all are drawn
         (["--temperature", "-1"], 'Invalid value "-1.0" for --temperature. Must be >= 0'),
         (["--temperature", "nan"], "--temperature"),
         (["--num"], "parameter --num requires an argument"),
@@ -873,6 +874,7 @@ def test_interpolate(ok: Any, wrong: Any, folder: Path) -> None:
     for place, caption in ((0, "digit 7"), (1, "digit 7"), (2, THREE), (3, THREE)):
         torch.testing.assert_close(walk[place], model.generate([caption], seed=2)[0])
     assert "it must have 2 or more" in wrong("interpolate", "--num", "1")
+    assert "has room for" in wrong("interpolate", "--num", "10000000000")
     assert "give one or two" in wrong("interpolate", "1", "2", "3", "--model", "mnist1-captions")
 
 

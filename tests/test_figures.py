@@ -256,3 +256,9 @@ def test_model_that_does_not_say_its_data(tmp_path: Path) -> None:
     picture(str(tmp_path / "bare"), "samples", num=2, out=tmp_path / "a.png")  # needs no data
     with pytest.raises(UserError, match="does not say what it was trained on"):
         picture(str(tmp_path / "bare"), "real", out=tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("kind", ["samples", "real"])
+def test_no_more_clips_than_a_picture_holds(kind: Kind, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.png would hold 10,000,000,000 videos, and has room for"):
+        picture(str(folder / "plain"), kind, num=10**10, out=tmp_path / "x.png")

@@ -10,7 +10,7 @@ import torch
 
 from syncdraw import plots, pretrained
 from syncdraw.datasets.clips import Clips
-from syncdraw.drawing import sentences_for
+from syncdraw.drawing import check_room, drawn, sentences_for
 from syncdraw.errors import UserError
 from syncdraw.evaluation.reports import data_of
 from syncdraw.exploring import read_clip, reconstruct
@@ -53,6 +53,8 @@ def picture(
     else:
         network = pretrained.load(model)
         card = pretrained.load_card(model)
+        if kind in ("samples", "real"):
+            check_room(out, num, network, scale)
         if caption is not None:
             (caption,) = sentences_for(network, [caption], card, model) or [caption]
         if kind == "real":
@@ -77,7 +79,7 @@ def _generation(
             captions = _captions(card, num if kind == "samples" else 1)
     if kind == "samples":
         repeated = captions * num if captions is not None and len(captions) == 1 else captions
-        videos = model.generate(repeated or num, seed=seed)
+        videos = torch.stack(list(drawn(model, repeated, 1 if repeated else num, seed=seed, temperature=1.0)))
         return plots.sample_sheet(videos, repeated, columns=2 if len(videos) > 1 else 1, scale=scale)
     drawing = model(None, captions, noise=model.noise(1, seed), return_canvases=True)
     return _steps(drawing, model, kind, scale, None, captions)

@@ -111,8 +111,9 @@ def interpolate(
         out: .png for a sheet, a video a row; .gif, .mp4 or .webp for an animation.
     """
     network, sentences = _loaded(model, captions or [], "auto")
-    from syncdraw import exploring, media
+    from syncdraw import drawing, exploring, media
 
+    drawing.check_room(out, num, network, scale)
     videos = exploring.interpolate(network, sentences, seeds=seeds, count=num)
     media.save_video(videos.cpu(), out, frames_per_second=fps, scale=scale)
     print(f"wrote {out} ({num} videos, from seed {seeds[0]} to seed {seeds[1]})")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cyclopts import App
 
 from syncdraw.cli.options import Computer, Count, CountOrNone, Device, JsonFile, Model, Seed, Temperature, start_torch
+from syncdraw.errors import UserError
 
 if TYPE_CHECKING:
     from syncdraw.evaluation.reports import Report
@@ -91,8 +92,8 @@ def _loaded(model: str, device: Device, json_file: Path | None) -> tuple[SyncDra
     from syncdraw import pretrained
     from syncdraw.files import named
 
-    if json_file is not None:
-        named(json_file)  # before hours of measuring
+    if json_file is not None and named(json_file).is_dir():  # before hours of measuring
+        raise UserError(f"cannot write {json_file}: it is a folder; give a path that ends in a name, such as out.json")
     return pretrained.load(model, device=start_torch(device)), pretrained.load_card(model)
 
 
