@@ -436,8 +436,8 @@ def _(folder: Path) -> str:
 
 def tiny_training(frames: int = 3) -> list[str]:
     """Options of a run that takes no time."""
-    values = {"model.frames": frames, "model.height": 16, "model.width": 16, "model.draw_steps": 2,
-              "model.grid_size": 2, "model.hidden_size": 4, "model.latent_size": 2, "train.max_steps": 2, "train.batch_size": 2}  # fmt: skip
+    model = {"frames": frames, "height": 16, "width": 16, "draw_steps": 2, "grid_size": 2, "hidden_size": 4}
+    values = {f"model.{name}": value for name, value in model.items()} | {"train.max_steps": 2, "train.batch_size": 2}
     return [*itertools.chain(*((f"--{name}", str(value)) for name, value in values.items())), "--device", "cpu"]
 
 

@@ -136,6 +136,7 @@ def check_room(out: Path, total: int, model: SyncDraw, scale: int, steps: bool =
     Raises:
         UserError: they are too many.
     """
+    scale = max(1, scale)  # of one that is out of range more is said where it is used
     size = math.prod(model.shape) * scale**2 * (model.config.draw_steps if steps else 1)
     # Formats hold 16,383 pixels a side. The grid is square; above each video, its caption takes some lines.
     side = _LARGEST_SIDE // (max(model.shape[2:]) * scale + _CAPTION_HEIGHT)
