@@ -89,9 +89,16 @@ class Said(NamedTuple):
         return self.error.removeprefix("syncdraw: error: ").strip()
 
 
-def syncdraw(*arguments: str | Path) -> Said:
+class _Terminal(io.StringIO):
+    """What a terminal is taken for."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def syncdraw(*arguments: str | Path, terminal: bool = False) -> Said:
     """Run a command in this process."""
-    out, error, status = io.StringIO(), io.StringIO(), 0
+    out, error, status = io.StringIO(), _Terminal() if terminal else io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         try:
             cli.main([str(one) for one in arguments])
@@ -769,6 +776,25 @@ def _(folder: Path) -> str:
         (folder / f"{name}.mkv").write_text(text)
         refusal(lambda name=name: read_video(folder / f"{name}.mkv"))
     return "none of its business: refused"
+
+
+@case(26, "--i3d with a TorchScript file of somebody", "run without a question")
+def _(folder: Path) -> str:
+    (folder / "i3d.pt").write_bytes(b"a program")
+    model = model_in(folder / "model")
+    options = ("evaluate", "distances", model, "--i3d", folder / "i3d.pt")
+    with mock.patch("torch.jit.load", side_effect=AssertionError("it was opened")):
+        with mock.patch("sys.stdin", io.StringIO("y\n")):  # no terminal
+            assert "--trust_i3d" in syncdraw(*options).sentence
+        for answer in ("", "n\n", "\n"):
+            with mock.patch("sys.stdin", _Terminal(answer)):
+                said = syncdraw(*options, terminal=True)
+            assert said.status == 2, said
+            assert "was not opened" in said.error, said
+    with mock.patch("sys.stdin", _Terminal("y\n")):
+        assert "is not a network in TorchScript" in syncdraw(*options, terminal=True).error
+    assert "is not a network in TorchScript" in syncdraw(*options, "--trust_i3d").sentence
+    return "asked on a terminal; refused without one, unless --trust_i3d"
 
 
 @case(26, "links in a stranger's run folder", "written through")

@@ -132,7 +132,7 @@ OPTIONS = {
     "evaluate": "bounds captions distances",
     "evaluate bounds": "MODEL --data --split --clips --seed --refine_steps --importance_samples --json_file --device",
     "evaluate captions": "MODEL --data --samples --seed --temperature --json_file --device",
-    "evaluate distances": "MODEL --data --samples --seed --temperature --i3d --json_file --device",
+    "evaluate distances": "MODEL --data --samples --seed --temperature --i3d --trust_i3d --json_file --device",
     "prepare": "folder kth ucf101 tgif vgan",
     "prepare folder": "SOURCE -o --out --frames --file_column --caption_column --check --workers --quiet",
     "prepare kth": "SOURCE -o --out --frames --actions --check",
