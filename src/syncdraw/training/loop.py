@@ -25,7 +25,8 @@ from syncdraw.evaluation.models import BoundedModel, DrawingModel
 from syncdraw.pretrained import check_numbers
 from syncdraw.training.batches import Batches
 from syncdraw.training.optimization import Optimization
-from syncdraw.training.run_folder import RunFolder
+from syncdraw.training.processes import Processes
+from syncdraw.training.run_folder import RunFolder, checksum_of
 from syncdraw.training.settings import TrainConfig
 from syncdraw.training.step import fastest
 
@@ -65,7 +66,8 @@ def fit(
     Args:
         evaluators: called every `settings.every` steps, with the averaged weights.
         what: is drawn then, into the run's samples: so many videos, or one for each caption.
-        save_model: writes the model for `syncdraw.load`, given the step and the seconds so far.
+        save_model: writes the model for `syncdraw.load`, given the step and the seconds so far, and the checksum of the
+            state that was saved.
 
     Raises:
         UserError: training diverged; what the run folder holds is from before.
@@ -73,17 +75,6 @@ def fit(
     """
     processes, first, last = batches.processes, int(resumed["step"]), settings.max_steps
     meter = Meter(resumed, settings.batch_size, processes.device)
-
-    def check(step: int, batch: Any) -> None:
-        """With the weights as they are now; the last loss was that of the ones before."""
-        with torch.no_grad():
-            bound = model.bound(batch)
-        costs = processes.average(torch.stack([bound.reconstruction.mean(), bound.divergence.mean()]))
-        check_finite(costs, model, step, run)
-        try:
-            check_numbers(model.state_dict())
-        except ValueError as error:
-            raise diverged(step, str(error), run) from None
 
     def evaluate(step: int) -> None:
         values: dict[str, float] = {}
@@ -96,13 +87,16 @@ def fit(
 
     def save(step: int) -> None:
         reached = {"step": step, "seconds": meter.seconds, "window": meter.window}
-        run.save_state({**reached, "model": model.state_dict(), **optimization.state_dict()})
         with optimization.averaged():
-            save_model(reached)
+            weights = checksum_of(model.state_dict())
+        run.save_state({**reached, "weights": weights, "model": model.state_dict(), **optimization.state_dict()})
+        with optimization.averaged():
+            save_model({**reached, "state": run.state_checksum})
 
-    if first and processes.first:
+    if first and processes.first and not run.holds_model_of(resumed):
         with optimization.averaged():
-            save_model(resumed)  # the save of this state may have been broken off before the model was written
+            # The save of this state was broken off before the model was written.
+            save_model({**resumed, "state": run.state_checksum})
     model.train()
     if first < last:
         step_on = fastest(model, optimization, settings.divergence_weight, processes.device, batches.at(first))
@@ -127,7 +121,7 @@ def fit(
             if done - first == 10 and progress:
                 tqdm.write(f"about {duration((last - done) * meter.seconds_a_step(done))} to go", file=sys.stderr)
             if to_evaluate or stop:
-                check(done, batch)
+                check_saved(model, batch, done, processes, run)
                 if to_evaluate and processes.first:
                     with optimization.averaged():
                         evaluate(done)
@@ -176,6 +170,18 @@ class Meter:
         self.window.clear()
         self.logged, self.logged_step = now, done
         return {"L_X": reconstruction, "L_Z": divergence, "gradient_norm": norm, "clips_per_second": speed}
+
+
+def check_saved(model: VideoModel, batch: Any, step: int, processes: Processes, run: RunFolder) -> None:
+    """Raise UserError where what is to be saved has diverged: the last loss was that of the weights before."""
+    with torch.no_grad():
+        bound = model.bound(batch)
+    costs = processes.average(torch.stack([bound.reconstruction.mean(), bound.divergence.mean()]))
+    check_finite(costs, model, step, run)
+    try:
+        check_numbers(model.state_dict())
+    except ValueError as error:
+        raise diverged(step, str(error), run) from None
 
 
 def check_finite(measured: Tensor, model: VideoModel, step: int, run: RunFolder) -> None:

@@ -84,6 +84,8 @@ def train(
         validation = _held_out(config) if validation is None else validation
         # A run that was broken off before it saved anything begins at its first step again.
         state = run.load_state() if resume and run.saved else None
+        if state is not None:
+            run.check_model(state)
         config = complete(config, dataset, _known_words(config, run if state else None, build_model))
         processes.share(config.train.batch_size)
         torch.manual_seed(config.train.seed)
@@ -235,6 +237,7 @@ def _save_model(model: SyncDraw, run: RunFolder, config: RunConfig, reached: dic
         "steps": steps,
         "clips_seen": steps * config.train.batch_size,
         "minutes": round(seconds / 60, 1),
+        "state": reached["state"],
     }
     bouncing = dataclasses.asdict(config.bouncing)
     pretrained.save(model, run.path, trained=trained, data=config.data, bouncing=bouncing)

@@ -7,8 +7,8 @@
     samples/step_0000500.gif           what the model draws
     tensorboard/                       the same metrics, where the extra `log` is installed
 
-The state is written before the model, and holds all that the model is made of. So a save that is broken off between the
-two is repaired when the run is resumed.
+The state is written before the model, and holds all that the model is made of; each has the other's step and checksum.
+So a save that is broken off between the two is seen and repaired when the run is resumed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, remove_tree
-from syncdraw.pretrained import CARD_FILE, WEIGHTS_FILE
+from syncdraw.pretrained import CARD_FILE, WEIGHTS_FILE, load_card, serialised
 from syncdraw.reading import merged, read_regular, read_settings, read_yaml
 from syncdraw.training.settings import RunConfig, as_dict
 
@@ -185,6 +185,41 @@ class RunFolder:
             raise UserError(f"{path} cannot be resumed from: it holds no {missing}")
         return state
 
+    @property
+    def state_checksum(self) -> str:
+        """SHA-256 of the saved state, hexadecimal."""
+        with (self.path / STATE_FILE).open("rb") as file:
+            return file.read(32).hex()
+
+    def holds_model_of(self, state: Mapping[str, Any]) -> bool:
+        """Whether the model in the folder is whole, and that of the saved state."""
+        try:
+            weights = hashlib.sha256(read_regular(self.path / WEIGHTS_FILE, _STATE_BYTES)).hexdigest()
+            card = self._card()
+        except UserError:
+            return False
+        trained = card.get("trained", {})
+        of_state = (trained.get("steps"), trained.get("state")) == (state["step"], self.state_checksum)
+        return of_state and card.get("sha256") == state.get("weights") == weights
+
+    def check_model(self, state: Mapping[str, Any]) -> None:
+        """Raise UserError where the model is of a later step than the state: to go on would lose what it has learned.
+
+        No break can do that; a state that was put back from a copy does.
+        """
+        steps = self._card().get("trained", {}).get("steps")
+        if type(steps) is int and steps > state["step"]:
+            raise UserError(
+                f"{self.path / WEIGHTS_FILE} is of step {steps}, but {self.path / STATE_FILE} of step {state['step']}: "
+                f"put back the state of that step, or remove {CARD_FILE} to go on from the earlier one"
+            )
+
+    def _card(self) -> dict[str, Any]:
+        """What is said of the model; nothing where there is none, or it cannot be read."""
+        with suppress(UserError):
+            return load_card(self.path.absolute())  # not a shipped model of the folder's name
+        return {}
+
     def begin_metrics(self, step: int) -> None:
         """Drop the metrics of steps that were not saved and will be done again."""
         path = self.path / METRICS_FILE
@@ -226,6 +261,11 @@ class RunFolder:
         """Write what is left to be written."""
         if self._board is not None:
             self._board.close()
+
+
+def checksum_of(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a model's file of weights, hexadecimal."""
+    return hashlib.sha256(serialised(weights)).hexdigest()
 
 
 def write_yaml(path: Path, values: dict[str, Any]) -> None:
