@@ -31,6 +31,7 @@ from syncdraw.datasets.prepared import PreparedClips
 from syncdraw.model import SyncDraw
 from syncdraw.training import own_clips, recipes, run, stages
 from syncdraw.training.settings import OptimizerConfig, RunConfig, TrainConfig, dataset_of
+from syncdraw.training.trackers import WeightsAndBiases
 
 TINY = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
 WORDS = (*"0123456789", "and", "diagonally", "digit", "down", "is", "left", "moving", "right", "up")
@@ -126,8 +127,9 @@ def never_trains(monkeypatch: pytest.MonkeyPatch) -> None:
 
 OPTIONS = {
     "generate": "CAPTIONS --model --num --seed --temperature -o --out --captions_file --steps --scale --fps --device",
-    "train": "RECIPE --out --resume --config --prepared --device --data --model.frames --model.captions.route "
-    "--bouncing.digits --train.max_steps --train.optimizer.ema --train.start.model judge mnist1 paper/mnist1-captions",
+    "train": "RECIPE --out --resume --config --prepared --tracker --device --data --model.frames "
+    "--model.captions.route --bouncing.digits --train.max_steps --train.optimizer.ema --train.start.model judge mnist1 "
+    "paper/mnist1-captions",
     "train judge": "--folder --steps --batch_size --seed",
     "evaluate": "bounds captions distances",
     "evaluate bounds": "MODEL --data --split --clips --seed --refine_steps --importance_samples --json_file --device",
@@ -142,6 +144,7 @@ OPTIONS = {
     "models": "--json",
     "picture": "MODEL KIND samples canvases alignment curves --caption --video --num --seed -o --out --scale",
     "reconstruct": "MODEL VIDEO --caption --seed -o --out --scale --fps",
+    "push": "MODEL NAME --license --measured --private",
     "interpolate": "CAPTIONS --model --seeds --num -o --out --scale --fps",
     "reproduce": "table1",
     "reproduce table1": "-o --out --budget --batch_size --test_clips --seeds --paper_start --device smoke full",
@@ -483,12 +486,18 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would be trained: the recipe, the run folder, and whether it is resumed."""
     calls: list[Any] = []
 
-    def instead(recipe: Any, out: Path, *, resume: bool, device: str | None) -> Path:
-        calls.append((recipe, str(out), resume))
+    def instead(recipe: Any, out: Path, *, resume: bool, device: str | None, trackers: list[Any]) -> Path:
+        calls.append((recipe, str(out), resume, *trackers))
         return out
 
     monkeypatch.setattr(stages, "train_recipe", instead)
     return calls
+
+
+def test_a_tracker_is_named(ok: Any, wrong: Any, taken: list[Any]) -> None:
+    ok("train", "mnist1", "--tracker", "wandb")
+    assert taken[0][3:] == (WeightsAndBiases,)
+    assert "--tracker" in wrong("train", "mnist1", "--tracker", "comet")
 
 
 def test_command_line_goes_before_the_recipe(ok: Any, folder: Path, taken: list[Any]) -> None:

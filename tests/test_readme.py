@@ -47,9 +47,14 @@ FURTHER = sorted({
 
 
 def test_what_is_tested() -> None:
-    # prepare is explained in docs/data.md, rate in docs/rating.md.
+    # prepare is explained in docs/data.md, rate in docs/rating.md, push in docs/training.md.
     options = {"--help", "-h", "--version"}
-    assert {command.split()[1] for command in COMMANDS} == set(cli.app) - {"prepare", "models", "rate"} - options
+    assert {command.split()[1] for command in COMMANDS} == set(cli.app) - {
+        "prepare",
+        "models",
+        "rate",
+        "push",
+    } - options
     assert "`syncdraw models`" in TEXT
     assert len(FURTHER) > 50
     assert {command.split()[1] for command in FURTHER} == set(cli.app) - {"models"} - options

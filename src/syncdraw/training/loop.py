@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from syncdraw import media
 from syncdraw.errors import UserError
 from syncdraw.evaluation.models import BoundedModel, DrawingModel
 from syncdraw.pretrained import check_numbers
@@ -81,8 +80,7 @@ def fit(
         for evaluator in evaluators:
             values |= evaluator(model)
         run.log(step, meter.seconds, values)
-        samples = run.path / "samples" / f"step_{step:07d}.gif"
-        media.save_video(model.generate(what, seed=0).cpu(), samples, scale=2)
+        run.show(step, model.generate(what, seed=0))
         model.train()
 
     def save(step: int) -> None:

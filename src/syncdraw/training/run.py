@@ -28,7 +28,8 @@ from syncdraw.training.loop import Evaluator, fit
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.processes import Processes
 from syncdraw.training.run_folder import RunFolder
-from syncdraw.training.settings import RunConfig, complete, dataset_of
+from syncdraw.training.settings import RunConfig, as_dict, complete, dataset_of
+from syncdraw.training.trackers import MakeTracker
 from syncdraw.training.warm_start import begin, starting_model
 
 OWN = "a data set of your own"
@@ -49,6 +50,7 @@ def train(
     device: str | None = None,
     build_model: Callable[[SyncDrawConfig], SyncDraw] = build,
     evaluators: Sequence[Evaluator] = (),
+    trackers: Sequence[MakeTracker] = (),
 ) -> Path:
     """Train until `max_steps`, or until interrupted.
 
@@ -62,6 +64,7 @@ def train(
         device: cpu, cuda or mps; the fastest that there is unless given.
         build_model: makes the model, with an attention, prior or conditioner of yours, say.
         evaluators: measure the model at each validation, beside the bound on held-out clips.
+        trackers: where metrics and samples go beside the folder, `training.trackers.WeightsAndBiases` say.
 
     Returns:
         The run folder.
@@ -84,8 +87,6 @@ def train(
         validation = _held_out(config) if validation is None else validation
         # A run that was broken off before it saved anything begins at its first step again.
         state = run.load_state() if resume and run.saved else None
-        if state is not None:
-            run.check_model(state)
         config = complete(config, dataset, _known_words(config, run if state else None, build_model))
         processes.share(config.train.batch_size)
         torch.manual_seed(config.train.seed)
@@ -105,25 +106,16 @@ def train(
         processes.wait()  # all have read the folder by now, and the first may begin to write
         if processes.first:
             run.write_config(config)
-            run.begin_metrics(state["step"])
+            run.begin_metrics(state["step"], [begun(run.path, as_dict(config)) for begun in trackers])
         batches = Batches(
             model, dataset, config.train.batch_size, config.train.seed, processes, _caption_length(model, dataset)
         )
         if progress:
             print(_about(config, dataset, model, processes, state["step"]), file=sys.stderr)
         try:
-            fit(
-                model,
-                batches,
-                optimization,
-                config.train,
-                run,
-                resumed=state,
-                evaluators=[*usual_evaluators(validation, config), *evaluators],
-                what=_what_to_draw(model, validation),
-                save_model=lambda reached: _save_model(model, run, config, reached),
-                progress=progress,
-            )
+            fit(model, batches, optimization, config.train, run, resumed=state,
+                evaluators=[*usual_evaluators(validation, config), *evaluators], what=_what_to_draw(model, validation),
+                save_model=lambda reached: _save_model(model, run, config, reached), progress=progress)  # fmt: skip
         finally:
             run.close()
     return run.path
@@ -193,6 +185,7 @@ def _known_words(
 
 
 def _restore(state: dict[str, Any], model: SyncDraw, optimization: Optimization, run: RunFolder) -> None:
+    run.check_model(state)
     try:
         pretrained.check_numbers(state["model"])
         model.load_state_dict(state["model"])
