@@ -117,7 +117,7 @@ def write(
             path = out / f"{file_name(label)}-seed{seed}-{number}.gif"
             media.save_video(video, path, frames_per_second=frames_per_second, scale=scale)
         return total
-    check_room(out, total, model, scale, steps)
+    check_room(out, total, model.shape, scale, model.config.draw_steps if steps else 1)
     if total == 1:
         media.save_video(next(videos), out, frames_per_second=frames_per_second, scale=scale)
         return total
@@ -130,16 +130,20 @@ def write(
     return total
 
 
-def check_room(out: Path, total: int, model: SyncDraw, scale: int, steps: bool = False) -> None:
+def check_room(out: Path, total: int, shape: tuple[int, int, int, int], scale: int, times: int = 1) -> None:
     """Refuse more videos than one file may hold, before the first is drawn.
+
+    Args:
+        shape: `(frames, channels, height, width)` of a video.
+        times: as many frames are shown so many times.
 
     Raises:
         UserError: they are too many.
     """
     scale = max(1, scale)  # of one that is out of range more is said where it is used
-    size = math.prod(model.shape) * scale**2 * (model.config.draw_steps if steps else 1)
+    size = math.prod(shape) * scale**2 * times
     # Formats hold 16,383 pixels a side. The grid is square; above each video, its caption takes some lines.
-    side = _LARGEST_SIDE // (max(model.shape[2:]) * scale + _CAPTION_HEIGHT)
+    side = _LARGEST_SIDE // (max(shape[2:]) * scale + _CAPTION_HEIGHT)
     most = max(1, min(_MOST_VALUES // size, side**2 if out.suffix.lower() != ".png" else _MOST_VALUES))
     if total > most:
         raise UserError(

@@ -9,7 +9,10 @@ import numpy as np
 import torch
 
 from syncdraw import plots, pretrained
-from syncdraw.datasets.clips import Clips
+from syncdraw.datasets import BUILT_IN, open_dataset
+from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
+from syncdraw.datasets.clips import Clips, spread
+from syncdraw.datasets.prepared import ABOUT
 from syncdraw.drawing import check_room, drawn, sentences_for
 from syncdraw.errors import UserError
 from syncdraw.evaluation.reports import data_of
@@ -50,11 +53,13 @@ def picture(
     out = out or Path(f"{Path(model).name}-{kind}.png")
     if kind == "curves":
         pixels = _curves(Path(model))
+    elif kind == "real" and (model in BUILT_IN or (Path(model) / ABOUT).is_file()):
+        pixels = _of_data(model, num, scale, out)
     else:
         network = pretrained.load(model)
         card = pretrained.load_card(model)
         if kind in ("samples", "real"):
-            check_room(out, num, network, scale)
+            check_room(out, num, network.shape, scale)
         if caption is not None:
             (caption,) = sentences_for(network, [caption], card, model) or [caption]
         if kind == "real":
@@ -122,6 +127,14 @@ def _steps(
     frames = videos[0] if reading and videos is not None else drawing.canvases[0]
     windows = [step.read_window if reading else step.write_window for step in drawing.steps]
     return plots.windows_on_frames(frames, [window for window in windows if window], size, scale=scale)
+
+
+def _of_data(data: str, count: int, scale: int, out: Path) -> Pixels:
+    """Clips from all over a data set, of which no model has to be there."""
+    dataset = open_dataset(data, BouncingMNISTConfig(), "train")
+    check_room(out, count, dataset.shape, scale)
+    videos = torch.from_numpy(dataset.take(spread(len(dataset), count)).videos) / 255
+    return plots.sample_sheet(videos, columns=2 if len(videos) > 1 else 1, scale=scale)
 
 
 def _clips(card: dict[str, Any], count: int, *, at_most: bool = False) -> Clips:
