@@ -615,7 +615,7 @@ def test_broken_off_before_the_first_save_the_folder_is_free_for_another_run(tmp
 def test_files_damaged_at_random() -> None:
     """A few of the damages of tests/damaging.py."""
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "damaging.py"), "--files", "25", "--prepared", "12", "--seed", "7"],
+        [sys.executable, str(Path(__file__).parent / "damaging.py"), "--files=25", "--prepared=12", "--seed=7"],
         capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
