@@ -232,7 +232,11 @@ def read_manifest(folder: Path) -> list[SequenceRecord]:
     known = {field.name for field in fields(SequenceRecord)}
     records = []
     path = folder / MANIFEST
-    for number, line in enumerate(read_regular(path, _MANIFEST_BYTES).splitlines(), 1):
+    try:
+        lines = read_regular(path, _MANIFEST_BYTES).splitlines()
+    except UserError as error:
+        raise UserError(f"{error}; prepare the folder anew") from error
+    for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
             record = SequenceRecord(**{name: values[name] for name in values if name in known})
