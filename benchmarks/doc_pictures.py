@@ -1,7 +1,7 @@
 """Draw the pictures of README.md and docs/: python benchmarks/doc_pictures.py
 
 Nothing is curated: samples are those of seed 0, in order. Pictures of the cells of Table 1 are drawn where the runs of
-`syncdraw reproduce table1` are at hand, and one of a prepared data set where it is named with --data.
+`syncdraw reproduce table1` are at hand.
 """
 
 from __future__ import annotations
@@ -9,13 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-import torch
-
 import syncdraw
 from syncdraw import cli, figures, plots
 from syncdraw.datasets.bouncing_mnist import all_combinations, caption, unseen_combinations
-from syncdraw.datasets.prepared import SPLITS, PreparedClips, Split
 
 FOLDER = Path("docs/images")
 CELLS = {"cuboid-1-binary-seed0": "baseline1", "cuboid-2-binary-seed0": "baseline2"}
@@ -64,24 +60,10 @@ def of_table1(runs: Path) -> None:
             print(f"{runs / cell} is not there, so {name}-samples.png stays as it is")
 
 
-def of_data(folder: Path, split: Split, rows: int = 6) -> None:
-    """Clips of what `syncdraw prepare` made, spread evenly over one of its splits."""
-    clips = PreparedClips(folder, split)
-    videos = torch.from_numpy(clips.take(np.arange(len(clips))[:: max(len(clips) // rows, 1)][:rows]).videos) / 255
-    out = FOLDER / f"{folder.name}-real.webp"  # films are large as PNG
-    plots.save_picture(plots.sample_sheet(videos, columns=1, scale=1), out)
-    print(f"wrote {out}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/table1"), help="of syncdraw reproduce table1")
-    parser.add_argument("--data", type=Path, help="draw only real clips of this prepared data set")
-    parser.add_argument("--split", choices=SPLITS, default="train", help="of that data set")
     arguments = parser.parse_args()
-    if arguments.data is not None:
-        of_data(arguments.data, arguments.split)
-        return
     moving_sample()
     of_models()
     of_table1(arguments.runs)

@@ -31,6 +31,7 @@ from syncdraw.datasets.prepared import PreparedClips
 from syncdraw.model import SyncDraw
 from syncdraw.training import own_clips, recipes, run, stages
 from syncdraw.training.settings import OptimizerConfig, RunConfig, TrainConfig, dataset_of
+from syncdraw.training.trackers import WeightsAndBiases
 
 TINY = SyncDrawConfig(frames=3, height=32, width=32, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
 WORDS = (*"0123456789", "and", "diagonally", "digit", "down", "is", "left", "moving", "right", "up")
@@ -126,13 +127,14 @@ def never_trains(monkeypatch: pytest.MonkeyPatch) -> None:
 
 OPTIONS = {
     "generate": "CAPTIONS --model --num --seed --temperature -o --out --captions_file --steps --scale --fps --device",
-    "train": "RECIPE --out --resume --config --prepared --device --data --model.frames --model.captions.route "
-    "--bouncing.digits --train.max_steps --train.optimizer.ema --train.start.model judge mnist1 paper/mnist1-captions",
+    "train": "RECIPE --out --resume --config --prepared --tracker --device --data --model.frames "
+    "--model.captions.route --bouncing.digits --train.max_steps --train.optimizer.ema --train.start.model judge mnist1 "
+    "paper/mnist1-captions",
     "train judge": "--folder --steps --batch_size --seed",
     "evaluate": "bounds captions distances",
     "evaluate bounds": "MODEL --data --split --clips --seed --refine_steps --importance_samples --json_file --device",
     "evaluate captions": "MODEL --data --samples --seed --temperature --json_file --device",
-    "evaluate distances": "MODEL --data --samples --seed --temperature --i3d --json_file --device",
+    "evaluate distances": "MODEL --data --samples --seed --temperature --i3d --trust_i3d --json_file --device",
     "prepare": "folder kth ucf101 tgif vgan",
     "prepare folder": "SOURCE -o --out --frames --file_column --caption_column --check --workers --quiet",
     "prepare kth": "SOURCE -o --out --frames --actions --check",
@@ -142,6 +144,7 @@ OPTIONS = {
     "models": "--json",
     "picture": "MODEL KIND samples canvases alignment curves --caption --video --num --seed -o --out --scale",
     "reconstruct": "MODEL VIDEO --caption --seed -o --out --scale --fps",
+    "push": "MODEL NAME --license --measured --private",
     "interpolate": "CAPTIONS --model --seeds --num -o --out --scale --fps",
     "reproduce": "table1",
     "reproduce table1": "-o --out --budget --batch_size --test_clips --seeds --paper_start --device smoke full",
@@ -387,6 +390,7 @@ def test_captions_of_a_file(ok: Any, folder: Path) -> None:
         (["--num", "1.5"], "Invalid value for --num: '1.5' is no whole number"),
         (["--num", "0"], 'Invalid value "0" for --num. Must be >= 1.'),
         (["--num", "10000000000"], "syncdraw.gif would hold 10,000,000,000 videos, and has room for"),
+        (["--num", "10000"], "has room for 7,569 of this size"),  # that a side is too long is said before all are drawn
         (["--temperature", "-1"], 'Invalid value "-1.0" for --temperature. Must be >= 0'),
         (["--temperature", "nan"], "--temperature"),
         (["--num"], "parameter --num requires an argument"),
@@ -483,12 +487,18 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would be trained: the recipe, the run folder, and whether it is resumed."""
     calls: list[Any] = []
 
-    def instead(recipe: Any, out: Path, *, resume: bool, device: str | None) -> Path:
-        calls.append((recipe, str(out), resume))
+    def instead(recipe: Any, out: Path, *, resume: bool, device: str | None, trackers: list[Any]) -> Path:
+        calls.append((recipe, str(out), resume, *trackers))
         return out
 
     monkeypatch.setattr(stages, "train_recipe", instead)
     return calls
+
+
+def test_a_tracker_is_named(ok: Any, wrong: Any, taken: list[Any]) -> None:
+    ok("train", "mnist1", "--tracker", "wandb")
+    assert taken[0][3:] == (WeightsAndBiases,)
+    assert "--tracker" in wrong("train", "mnist1", "--tracker", "comet")
 
 
 def test_command_line_goes_before_the_recipe(ok: Any, folder: Path, taken: list[Any]) -> None:
@@ -874,6 +884,7 @@ def test_interpolate(ok: Any, wrong: Any, folder: Path) -> None:
     for place, caption in ((0, "digit 7"), (1, "digit 7"), (2, THREE), (3, THREE)):
         torch.testing.assert_close(walk[place], model.generate([caption], seed=2)[0])
     assert "it must have 2 or more" in wrong("interpolate", "--num", "1")
+    assert "has room for" in wrong("interpolate", "--num", "10000000000")
     assert "give one or two" in wrong("interpolate", "1", "2", "3", "--model", "mnist1-captions")
 
 

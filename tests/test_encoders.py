@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from syncdraw import encoders
 from syncdraw.encoders import MiniLM, RecurrentEncoder, SkipThoughts, WordStates, _tokens, both_ways, load_encoder
 from syncdraw.errors import UserError
 from syncdraw.vocabulary import Vocabulary
@@ -205,6 +207,15 @@ def break_parameter(folder: Path, drop: str = "", reshape: str = "") -> None:
 def test_damaged_files_are_named(folder: Path, damage: Callable[[Path], object], message: str) -> None:
     damage(folder)
     with pytest.raises(UserError, match=message):
+        SkipThoughts(folder)
+
+
+def test_an_archive_that_stands_for_more_than_fits_in_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "_MOST_BYTES", 10_000)
+    SkipThoughts(folder)
+    with zipfile.ZipFile(folder / "bi_skip.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.npy", bytes(10**6))
+    with pytest.raises(UserError, match=r"bi_skip\.npz is damaged.*more than 10,000 bytes"):
         SkipThoughts(folder)
 
 

@@ -14,11 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
+from making_clips import write_clip
 from making_models import randomised
 from syncdraw import SyncDrawConfig, UserError, exploring, media, plots, pretrained, read_video
 from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
+from syncdraw.datasets.prepared import ClipConfig
+from syncdraw.datasets.preparing import prepare
+from syncdraw.datasets.video_folder import list_folder
 from syncdraw.figures import Kind, picture
 
 pytest.importorskip("matplotlib")
@@ -256,3 +260,24 @@ def test_model_that_does_not_say_its_data(tmp_path: Path) -> None:
     picture(str(tmp_path / "bare"), "samples", num=2, out=tmp_path / "a.png")  # needs no data
     with pytest.raises(UserError, match="does not say what it was trained on"):
         picture(str(tmp_path / "bare"), "real", out=tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("kind", ["samples", "real"])
+def test_no_more_clips_than_a_picture_holds(kind: Kind, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.png would hold 10,000,000,000 videos, and has room for"):
+        picture(str(folder / "plain"), kind, num=10**10, out=tmp_path / "x.png")
+
+
+def test_data_without_a_model(tmp_path: Path) -> None:
+    """Clips from all over a prepared folder, or of the digits."""
+    for number in range(4):
+        write_clip(tmp_path / "clips" / f"{number}.gif", np.full((6, 16, 16, 3), 40 * number + 20, np.uint8))
+    config = ClipConfig(frames=1, channels=1, height=16, width=16, clips_per_file=1, test_share=0, validation_share=0)
+    prepare(list_folder(tmp_path / "clips"), tmp_path / "data", config, progress=False)
+    picture(str(tmp_path / "data"), "real", num=4, scale=1, out=tmp_path / "a.png")
+    shown = np.array(Image.open(tmp_path / "a.png").convert("L"))
+    assert {20, 60, 100, 140} <= set(np.unique(shown).tolist())
+    picture("bouncing_mnist", "real", num=2, out=tmp_path / "b.png")
+    assert np.array(Image.open(tmp_path / "b.png")).max() == 255
+    with pytest.raises(UserError, match="unknown model 'binarised_mnist'"):
+        picture("binarised_mnist", "real", out=tmp_path / "c.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from syncdraw.datasets import bouncing_mnist
+from syncdraw.datasets import bouncing_mnist, idx
 from syncdraw.datasets.idx import read_glyphs, read_images, read_labels
 from syncdraw.errors import UserError
 
@@ -80,7 +81,7 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, 
 def test_a_missing_file_and_a_folder_in_its_place(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing\.gz does not exist"):
         read_images(tmp_path / "nothing.gz")
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_labels(tmp_path)
 
 
@@ -104,3 +105,16 @@ def test_any_bytes_give_an_array_or_one_sentence(tmp_path: Path, mark: bytes, re
     for read in (read_images, read_labels):
         with suppress(UserError):
             assert read(path).size > 0
+
+
+def test_what_stands_for_more_than_fits_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packed file is unpacked no further than to its limit; and a pipe is not waited for."""
+    monkeypatch.setattr(idx, "_MOST_BYTES", 10_000)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(10**7)))
+    with pytest.raises(UserError, match="holds more than 10,000 bytes"):
+        read_images(tmp_path / "bomb.gz")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is no regular file"):
+        read_images(tmp_path / "pipe")
+    (tmp_path / "small.gz").write_bytes(gzip.compress(image_bytes()))
+    assert len(read_images(tmp_path / "small.gz")) == 3

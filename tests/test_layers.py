@@ -68,7 +68,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "evaluation": ("evaluation",),
     "training": ("training",),
     "package": ("",),
-    "reports": ("apps", "drawing", "exporting", "exploring", "figures", "reproduce", "wordings"),
+    "reports": ("apps", "drawing", "exporting", "exploring", "figures", "hub", "reproduce", "wordings"),
     "command line": ("cli", "__main__"),
 }
 """From the bottom up: modules and packages by their names in `syncdraw`. Each imports from its own layer and from those

@@ -48,13 +48,14 @@ FURTHER = sorted({
 
 
 def test_what_is_tested() -> None:
-    # prepare is explained in docs/data.md, rate in docs/rating.md, export in docs/play.md.
+    # prepare is explained in docs/data.md, rate in docs/rating.md, export in docs/play.md, push in docs/training.md.
     options = {"--help", "-h", "--version"}
     assert {command.split()[1] for command in COMMANDS} == set(cli.app) - {
         "prepare",
         "models",
         "rate",
         "export",
+        "push",
     } - options
     assert "`syncdraw models`" in TEXT
     assert len(FURTHER) > 50

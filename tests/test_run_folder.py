@@ -114,16 +114,55 @@ def test_a_save_that_is_broken_off_is_repaired(
     assert_same_run(out, whole)
 
 
+def test_state_and_model_know_each_other(whole: Path) -> None:
+    card, written = pretrained.load_card(whole), (whole / STATE).read_bytes()
+    assert card["trained"]["state"] == written[:32].hex() == hashlib.sha256(written[32:]).hexdigest()
+    weights = (whole / "model.safetensors").read_bytes()
+    assert state(whole)["weights"] == card["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert card["trained"]["steps"] == state(whole)["step"]
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("damage", ["missing", "of a step before", "damaged"])
+def test_a_model_that_is_not_of_the_state_is_repaired(
+    file: str, damage: str, copy: Path, whole: Path, tmp_path: Path
+) -> None:
+    """And one that is, is left alone."""
+    if damage == "of a step before":
+        before = go(changed(RUN, {"train.max_steps": 3}), tmp_path / "before")
+        shutil.copy(before / file, copy / file)
+    elif damage == "damaged":
+        (copy / file).write_bytes((copy / file).read_bytes()[:-9])
+    else:
+        (copy / file).unlink()
+    go(RUN, copy, resume=True)
+    assert_same_run(copy, whole)
+    pretrained.load(copy)
+    left = content(copy)
+    go(RUN, copy, resume=True)
+    assert content(copy)[file] == left[file]
+
+
+def test_a_state_of_before_does_not_undo_the_model(copy: Path, whole: Path, tmp_path: Path) -> None:
+    """Nothing that breaks off leaves it so; somebody put it back."""
+    shutil.copy(broken_off(RUN, tmp_path / "before", 7) / STATE, copy / STATE)
+    assert "model.safetensors is of step 11, but" in refused(RUN, copy)
+    (copy / "config.json").unlink()  # as it is said
+    go(RUN, copy, resume=True)
+    assert_same_run(copy, whole)
+
+
 def test_killed_for_good() -> None:
     """A few of the kills of tests/killing.py, in the last two saves and at random."""
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "killing.py"), "--random", "2", "--places", "4"],
+        [sys.executable, str(Path(__file__).parent / "killing.py"), "--random", "1", "--saves", "1", "--places", "4"],
         capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
     assert counts["runs that ended otherwise"] == 0
-    assert counts["kills, while a file is written"] == 4
+    assert counts["kills, as a file takes its place"] == counts["runs, as a file takes its place"] == 4
+    assert counts["runs, while it saves"] == counts["runs, at random"] == 1
 
 
 def write_half(path: Path) -> None:
@@ -576,8 +615,10 @@ def test_broken_off_before_the_first_save_the_folder_is_free_for_another_run(tmp
 def test_files_damaged_at_random() -> None:
     """A few of the damages of tests/damaging.py."""
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "damaging.py"), "--files", "25", "--seed", "7"],
+        [sys.executable, str(Path(__file__).parent / "damaging.py"), "--files=25", "--prepared=12", "--seed=7"],
         capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["load: sentence"] >= 3
+    counts = json.loads(done.stdout)
+    assert counts["load: sentence"] >= 3
+    assert counts["read: sentence"] >= 3

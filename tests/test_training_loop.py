@@ -291,14 +291,14 @@ def test_a_tensorboard_that_fails_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Full:
-        def add_scalar(self, *_: Any) -> None:
+        def log(self, *_: Any) -> None:
             raise OSError("No space left on device")
 
         def close(self) -> None: ...
 
     monkeypatch.setattr("syncdraw.training.run_folder._board", lambda folder, step: Full())
     go(RUN, tmp_path / "run")
-    assert capsys.readouterr().err.count("TensorBoard failed (No space left on device)") == 1
+    assert capsys.readouterr().err.count("Full failed (No space left on device)") == 1
 
 
 def test_how_it_is_trained_may_change(copy: Path) -> None:

@@ -28,6 +28,9 @@ _VALUES_AT_ONCE = 1 << 22
 _MOST_VALUES = 1 << 29
 """Pixels in one file."""
 
+_LARGEST_SIDE, _CAPTION_HEIGHT = 16_383, 60
+"""Pixels: of an animation's side, and left for a caption of some lines above each of its videos."""
+
 
 def sentences_for(model: SyncDraw | VGAN, captions: Sequence[str], card: dict[str, Any], name: str) -> list[str] | None:
     """The captions as a model knows them, which was trained on Bouncing MNIST or on other data; None for no captions.
@@ -139,12 +142,7 @@ def write(
             path = out / f"{file_name(label)}-seed{seed}-{number}.gif"
             media.save_video(video, path, frames_per_second=frames_per_second, scale=scale)
         return total
-    size = _size(model, steps, frames) * scale**2
-    if total * size > _MOST_VALUES:
-        raise UserError(
-            f"{out} would hold {total:,} videos, and has room for {max(1, _MOST_VALUES // size):,} of this size; name "
-            "a folder (without a suffix) to get a file of each, or lower --num or --scale"
-        )
+    check_room(out, total, model.shape, scale, _size(model, steps, frames) // math.prod(model.shape))
     if total == 1:
         media.save_video(next(videos), out, frames_per_second=frames_per_second, scale=scale)
         return total
@@ -155,6 +153,28 @@ def write(
     else:
         media.save_video(plots.labelled(together, marked, scale=scale), out, frames_per_second=frames_per_second)
     return total
+
+
+def check_room(out: Path, total: int, shape: tuple[int, int, int, int], scale: int, times: int = 1) -> None:
+    """Refuse more videos than one file may hold, before the first is drawn.
+
+    Args:
+        shape: `(frames, channels, height, width)` of a video.
+        times: as many frames are shown so many times.
+
+    Raises:
+        UserError: they are too many.
+    """
+    scale = max(1, scale)  # of one that is out of range more is said where it is used
+    size = math.prod(shape) * scale**2 * times
+    # Formats hold 16,383 pixels a side. The grid is square; above each video, its caption takes some lines.
+    side = _LARGEST_SIDE // (max(shape[2:]) * scale + _CAPTION_HEIGHT)
+    most = max(1, min(_MOST_VALUES // size, side**2 if out.suffix.lower() != ".png" else _MOST_VALUES))
+    if total > most:
+        raise UserError(
+            f"{out} would hold {total:,} videos, and has room for {most:,} of this size; name a folder (without a "
+            "suffix) to get a file of each, or lower --num or --scale"
+        )
 
 
 def file_name(caption: str) -> str:

@@ -29,6 +29,7 @@ from torch.nn.utils.rnn import pack_sequence
 from syncdraw.errors import UserError
 from syncdraw.vocabulary import PADDING, Vocabulary, check_captions, normalise
 
+_MOST_BYTES = 2**30  # of one array of the encoder; the largest is a tenth of it
 _BATCH = 128  # captions that skip-thoughts reads at once; bounds its memory
 
 
@@ -174,6 +175,9 @@ def _read_gru(path: Path, prefixes: list[str], word_size: int) -> nn.GRU:
     """
     weights = {}
     with _reading(path), np.load(path) as archive:
+        # Packed, a few bytes can stand for more than fits in memory.
+        if any(entry.file_size > _MOST_BYTES for entry in archive.zip.infolist()):
+            raise ValueError(f"it holds an array of more than {_MOST_BYTES:,} bytes")
         hidden = archive[f"{prefixes[0]}_Ux"].shape[-1]
         for prefix, suffix in zip(prefixes, ("_l0", "_l0_reverse"), strict=False):
             shapes = {"W": (word_size, 2 * hidden), "b": (2 * hidden,), "U": (hidden, 2 * hidden)}

@@ -14,6 +14,8 @@ from syncdraw.extensions.refinement import generators_of_videos
 from syncdraw.model import Drawing, Noise, SyncDraw
 from syncdraw.video import read_video
 
+_AT_ONCE = 50  # videos that are drawn together
+
 
 def read_clip(model: SyncDraw, path: str | Path) -> Tensor:
     """The first frames of a video of any size, as the model's targets: `[1, frame, channel, height, width]`.
@@ -116,13 +118,13 @@ def interpolate(
     if model.captioned != bool(captions) or len(captions or []) > 2:
         raise UserError("a model with captions walks from one caption to another: give one or two"
                         if model.captioned else "this model draws without captions; leave them out")  # fmt: skip
-    start, end = (model.noise(1, seed) for seed in seeds)
-    way = torch.linspace(0, 1, count)
-    parts = zip(start, end, strict=True)
-    noise = Noise(*(torch.cat([_between(a, b, float(share)) for share in way]) for a, b in parts))
-    texts = [captions[0] if share < 0.5 else captions[-1] for share in way] if captions else None
-    videos: Tensor = model(None, texts, noise=noise).videos
-    return videos
+    ends = [model.noise(1, seed) for seed in seeds]
+    videos = []
+    for way in torch.linspace(0, 1, count).split(_AT_ONCE):
+        noise = Noise(*(torch.cat([_between(a, b, float(share)) for share in way]) for a, b in zip(*ends, strict=True)))
+        texts = [captions[0] if share < 0.5 else captions[-1] for share in way] if captions else None
+        videos.append(model(None, texts, noise=noise).videos)
+    return torch.cat(videos)
 
 
 def _between(start: Tensor, end: Tensor, share: float) -> Tensor:

@@ -11,8 +11,11 @@ import numpy as np
 import torch
 
 from syncdraw import plots, pretrained
-from syncdraw.datasets.clips import Clips
-from syncdraw.drawing import sentences_for
+from syncdraw.datasets import BUILT_IN, open_dataset
+from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
+from syncdraw.datasets.clips import Clips, spread
+from syncdraw.datasets.prepared import ABOUT
+from syncdraw.drawing import check_room, drawn, sentences_for
 from syncdraw.errors import UserError
 from syncdraw.evaluation.reports import data_of
 from syncdraw.exploring import read_clip, reconstruct
@@ -61,13 +64,16 @@ def picture(
     elif kind == "compare":
         pixels = _comparison([model, *beside], min(num, 8), seed, scale)
     elif kind == "samples":
-        pixels = _samples(model, caption, num, seed, scale)
+        pixels = _samples(model, caption, num, seed, scale, out)
+    elif kind == "real" and (model in BUILT_IN or (Path(model) / ABOUT).is_file()):
+        pixels = _of_data(model, num, scale, out)
     else:
         network = pretrained.load(model)
         card = pretrained.load_card(model)
         if caption is not None:
             (caption,) = sentences_for(network, [caption], card, model) or [caption]
         if kind == "real":
+            check_room(out, num, network.shape, scale)
             clips = _clips(card, num)
             pixels = plots.sample_sheet(network.targets(torch.from_numpy(clips.videos)), columns=2, scale=scale)
         elif kind in ("read_windows", "divergence") or video is not None:
@@ -78,31 +84,33 @@ def picture(
     return out
 
 
-def _samples(model: str, caption: str | None, count: int, seed: int, scale: int) -> Pixels:
-    network, captions = _drawing(model, caption, count)
-    videos = network.generate(captions or count, seed=seed)
+def _samples(model: str, caption: str | None, count: int, seed: int, scale: int, out: Path) -> Pixels:
+    network = pretrained.load_any(model)
+    check_room(out, count, network.shape, scale)
+    captions = _captions_for(network, model, caption, count)
+    videos = torch.stack(list(drawn(network, captions, 1 if captions else count, seed=seed, temperature=1.0)))
     return plots.sample_sheet(videos, captions, columns=2 if len(videos) > 1 else 1, scale=scale)
 
 
-def _drawing(model: str, caption: str | None, count: int) -> tuple[SyncDraw | VGAN, list[str] | None]:
-    """A model of any kind, and captions for so many samples where it draws from captions."""
-    network, card = pretrained.load_any(model), pretrained.load_card(model)
+def _captions_for(network: SyncDraw | VGAN, model: str, caption: str | None, count: int) -> list[str] | None:
+    """Captions for so many samples: this one, or those of test clips; None where the model draws from nothing."""
+    card = pretrained.load_card(model)
     if caption is not None:
-        return network, sentences_for(network, [caption] * count, card, model)
-    return network, _captions(card, count) if network.config.captioned else None
+        return sentences_for(network, [caption] * count, card, model)
+    return _captions(card, count) if network.config.captioned else None
 
 
 def _comparison(models: list[str], count: int, seed: int, scale: int) -> Pixels:
     clips = _clips(pretrained.load_card(models[0]), count)
     sources = {"real": torch.from_numpy(clips.videos).float() / 255}
     for model in models:
-        network, captions = _drawing(model, None, count)
+        network = pretrained.load_any(model)
         if network.shape[1:] != sources["real"].shape[2:]:
             raise UserError(f"{model} draws frames of {network.shape[1:]}, and {models[0]} was trained on others")
         card = pretrained.load_card(model)
         minutes = card.get("trained", {}).get("minutes")
         title = model if minutes is None else f"{model} ({minutes:g} minutes of training)"
-        sources[title] = network.generate(captions or count, seed=seed).cpu()
+        sources[title] = network.generate(_captions_for(network, model, None, count) or count, seed=seed).cpu()
     return plots.side_by_side(sources, scale=scale)
 
 
@@ -154,6 +162,14 @@ def _steps(
     frames = videos[0] if reading and videos is not None else drawing.canvases[0]
     windows = [step.read_window if reading else step.write_window for step in drawing.steps]
     return plots.windows_on_frames(frames, [window for window in windows if window], size, scale=scale)
+
+
+def _of_data(data: str, count: int, scale: int, out: Path) -> Pixels:
+    """Clips from all over a data set, of which no model has to be there."""
+    dataset = open_dataset(data, BouncingMNISTConfig(), "train")
+    check_room(out, count, dataset.shape, scale)
+    videos = torch.from_numpy(dataset.take(spread(len(dataset), count)).videos) / 255
+    return plots.sample_sheet(videos, columns=2 if len(videos) > 1 else 1, scale=scale)
 
 
 def _clips(card: dict[str, Any], count: int, *, at_most: bool = False) -> Clips:

@@ -45,10 +45,7 @@ def save(model: SyncDraw | VGAN, folder: str | Path, *, half: bool = False, **ca
         card: anything JSON that a reader of the folder should know, such as `metrics`.
     """
     folder = Path(folder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    if half:
-        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-    content = tensors_to_bytes(tensors)
+    content = serialised(model.state_dict(), half=half)
     written = {
         "model": dataclasses.asdict(model.config),
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -60,6 +57,12 @@ def save(model: SyncDraw | VGAN, folder: str | Path, *, half: bool = False, **ca
         card_path.write_text(json.dumps(written, indent=1) + "\n")
         with atomic_path(folder / WEIGHTS_FILE) as path:
             path.write_bytes(content)
+
+
+def serialised(tensors: Mapping[str, Tensor], *, half: bool = False) -> bytes:
+    """What a file of weights holds: equal tensors give equal bytes."""
+    host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return tensors_to_bytes({name: t.half() if half and t.is_floating_point() else t for name, t in host.items()})
 
 
 def write_card(card: dict[str, Any], folder: Path) -> None:

@@ -15,6 +15,7 @@ from syncdraw.cli.demo import demo
 from syncdraw.cli.drawing import generate, interpolate, picture, reconstruct
 from syncdraw.cli.evaluate import app as evaluate
 from syncdraw.cli.models import models
+from syncdraw.cli.push import push
 from syncdraw.cli.rate import rate
 from syncdraw.errors import UserError
 
@@ -26,7 +27,7 @@ app = App(
     default_parameter=Parameter(name_transform=str, negative=()),
     suppress_keyboard_interrupt=False,  # what `main` says of one is more
 )
-for command in (generate, models, picture, reconstruct, interpolate, demo, rate, evaluate):
+for command in (generate, models, picture, reconstruct, interpolate, demo, rate, evaluate, push):
     app.command(command)
 # By name where a module needs time, so that it is imported when its command is called for.
 app.command("syncdraw.cli.train:app", name="train", help="Train a model, by a recipe or on clips of your own.")

@@ -118,8 +118,9 @@ def interpolate(
         out: .png for a sheet, a video a row; .gif, .mp4 or .webp for an animation.
     """
     network, sentences = _loaded(model, captions or [])
-    from syncdraw import exploring, media
+    from syncdraw import drawing, exploring, media
 
+    drawing.check_room(out, num, network.shape, scale)
     videos = exploring.interpolate(network, sentences, seeds=seeds, count=num)
     media.save_video(videos.cpu(), out, frames_per_second=fps, scale=scale)
     print(f"wrote {out} ({num} videos, from seed {seeds[0]} to seed {seeds[1]})")
@@ -135,7 +136,8 @@ def picture(
 ) -> None:  # fmt: skip
     """Draw one of the papers' figures of a model.
 
-    - samples: uncurated clips as strips of frames; real: test clips of the model's data, to compare
+    - samples: uncurated clips as strips of frames
+    - real: test clips of the model's data, to compare; or clips of a data set: bouncing_mnist, or a prepared folder
     - compare: real clips, and uncurated samples of the model and of those in --beside (v2 figures 11 to 13)
     - canvases: the clip after each drawing step (v2 figure 2c)
     - write_windows, read_windows: where the model writes and reads at each step

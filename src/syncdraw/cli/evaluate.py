@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App
 
 from syncdraw.cli.options import Computer, Count, CountOrNone, Device, JsonFile, Model, Seed, Temperature, start_torch
+from syncdraw.errors import UserError
 
 if TYPE_CHECKING:
     from syncdraw.evaluation.reports import Report
@@ -68,7 +70,8 @@ def captions(
 @app.command
 def distances(
     model: Model, /, *, data: str | None = None, samples: Count | None = None, seed: Seed = 0,
-    temperature: Temperature = 1.0, i3d: Path | None = None, json_file: JsonFile = None, device: Computer = "auto",
+    temperature: Temperature = 1.0, i3d: Path | None = None, trust_i3d: bool = False, json_file: JsonFile = None,
+    device: Computer = "auto",
 ) -> None:  # fmt: skip
     """Measure how far samples are from real test clips: Frechet and kernel distance, precision and recall, and more.
 
@@ -77,8 +80,12 @@ def distances(
         samples: how many; 2,000 unless given, or half of the test clips where that is less.
         seed: of the samples.
         temperature: of the samples, as in syncdraw generate.
-        i3d: the network I3D as a TorchScript file, for FVD. Such a file can run any code: take it from whom you trust.
+        i3d: the network I3D as a TorchScript file, for FVD. Such a file can do whatever a program can: you are asked
+            whether you trust it.
+        trust_i3d: do not ask. For those who measure where nobody can answer, and know where the file is from.
     """
+    if i3d is not None and i3d.exists() and not trust_i3d:
+        _ask_for_trust(i3d)
     network, card = _loaded(model, device, json_file, any_kind=True)
     from syncdraw.evaluation.distance_report import distance_report
 
@@ -109,10 +116,24 @@ def _loaded(model: str, device: Device, json_file: Path | None, any_kind: bool =
     from syncdraw import pretrained
     from syncdraw.files import named
 
-    if json_file is not None:
-        named(json_file)  # before hours of measuring
+    if json_file is not None and named(json_file).is_dir():  # before hours of measuring
+        raise UserError(f"cannot write {json_file}: it is a folder; give a path that ends in a name, such as out.json")
     load = pretrained.load_any if any_kind else pretrained.load
     return load(model, device=start_torch(device)), pretrained.load_card(model)
+
+
+def _ask_for_trust(i3d: Path) -> None:
+    """Ask whether a file of TorchScript may be run.
+
+    Raises:
+        UserError: it may not, or there is nobody to ask.
+    """
+    warning = f"--i3d {i3d} is a program, and can do whatever you can: read, send and delete files, say"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UserError(f"{warning}; where you trust whoever made it, add --trust_i3d")
+    print(f"{warning}. Do you trust whoever made it? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UserError(f"--i3d {i3d} is not trusted, and was not opened")
 
 
 def _show(report: Report, json_file: Path | None) -> None:

@@ -24,7 +24,7 @@ def models(*, json: bool = False) -> None:
         captioned = cards[name]["model"]["captions"]["route"] != "none"
         caption = ' "digit 3 is moving left and right"' if captioned else ""
         if captioned and cards[name].get("bouncing", {}).get("digits") == 2:
-            caption = ' "digit 3 is moving left and right and digit 5 is moving up and down"'
+            caption = ' "3 left and right and 5 up and down"'  # in few words, so that lines fit on a screen
         print(f"{name:<{width}}  {cards[name].get('about', '')} ({size:.1f} MB)")
         print(f"{'':<{width}}  syncdraw generate{caption} --model {name}")
     print("\n--model also takes a run folder, or hub:OWNER/NAME; syncdraw models --json tells what was measured")

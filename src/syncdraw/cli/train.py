@@ -12,6 +12,7 @@ from syncdraw.errors import UserError
 from syncdraw.reading import merged, read_yaml
 from syncdraw.training.recipes import Recipe, read_recipe, recipe_names
 from syncdraw.training.settings import RunConfig
+from syncdraw.training.trackers import TRACKERS, TrackerName
 
 app = App(name="train", help_epilogue=f"Recipes: {', '.join(recipe_names())}.")
 app.command("syncdraw.evaluation.judge_training:train_judge", name="judge", help="Train the reader of digits.")
@@ -20,7 +21,7 @@ app.command("syncdraw.evaluation.judge_training:train_judge", name="judge", help
 @app.default
 def train(
     recipe: str | None = None, /, *, out: Path | None = None, resume: bool = False, config: Path | None = None,
-    prepared: Path | None = None, device: Computer = "auto", **changes: Any,
+    prepared: Path | None = None, tracker: TrackerName | None = None, device: Computer = "auto", **changes: Any,
 ) -> None:  # fmt: skip
     """Train a model, by a recipe or on clips of your own.
 
@@ -36,6 +37,7 @@ def train(
         resume: go on with the run in --out, with the settings that it began with.
         config: a YAML file of further settings, which go before the recipe's; those named here go before both.
         prepared: a folder for prepared clips; beside the clips unless given.
+        tracker: report to Weights & Biases or MLflow, too. TensorBoard's files are written wherever it is installed.
     """
     if recipe is None and not resume:
         if "data" not in changes:
@@ -64,7 +66,8 @@ def train(
     chosen = start_torch(device)
     changes = merged(changes, with_own_clips(made.stages[0].config, changes, prepared, choose=recipe == "folder"))
     made = read(changes, "the command line")
-    folder = train_recipe(made, out, resume=resume, device=None if device == "auto" else chosen)
+    trackers = [TRACKERS[tracker]] if tracker else []
+    folder = train_recipe(made, out, resume=resume, device=None if device == "auto" else chosen, trackers=trackers)
     print(f"wrote {folder}: syncdraw generate --model {folder} draws, syncdraw evaluate bounds {folder} measures")
 
 

@@ -7,6 +7,7 @@ number, then the values in row-major order. The files are usually gzipped.
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -15,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncdraw.errors import UserError
+from syncdraw.reading import read_regular
 
 GLYPH_SIZE = 28  # pixels, height and width of every glyph
 
 _UINT8 = 8  # the type code
+_MOST_BYTES = 2**30  # EMNIST, the largest such set, has 0.6 GB
 
 
 def read_images(path: str | Path) -> NDArray[np.uint8]:
@@ -67,9 +70,13 @@ def read_glyphs(images: str | Path, labels: str | Path) -> tuple[NDArray[np.uint
 def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """The array in an idx file of uint8 with so many dimensions."""
     try:
-        content = path.read_bytes()
+        path.stat()  # what is missing is called that
+        content = read_regular(path, _MOST_BYTES)
         if content[:2] == b"\x1f\x8b":  # gzip's own mark: the name may or may not end in .gz
-            content = gzip.decompress(content)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:  # which may stand for more than fits in memory
+                content = packed.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise UserError(f"{path} holds more than {_MOST_BYTES:,} bytes; no set of glyphs is so large")
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist, where an idx file is needed") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:  # BadGzipFile is an OSError: it must come first

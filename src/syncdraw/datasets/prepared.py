@@ -11,10 +11,12 @@ Clips are cut from the sequences when they are asked for: `windows.py` says whic
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections import Counter
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from syncdraw.datasets.clips import Clips
 from syncdraw.datasets.windows import Window, choose_frames, exchange_sides, may_be_mirrored, vary
 from syncdraw.errors import UserError
+from syncdraw.reading import read_regular, read_settings
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -30,6 +33,7 @@ Choice = Literal["neighbours", "spread", "random"]
 Mirror = Literal["never", "unsided", "exchanged"]
 
 FORMAT = 2
+_ABOUT_BYTES, _MANIFEST_BYTES = 2**28, 2**31  # no report and no list of files is longer
 FRAMES, MANIFEST, ABOUT = "frames.npy", "manifest.jsonl", "prepared.json"
 
 
@@ -78,6 +82,8 @@ class ClipConfig:
     Raises:
         UserError: a value is out of range.
     """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     frames: int = 10
     channels: int = 1
@@ -178,6 +184,19 @@ class SequenceRecord:
     captions: list[str]
     measured: str = ""
 
+    def check(self) -> None:
+        """Raise ValueError unless every field is what it has to be."""
+        # Not by the reader of settings: names of files may hold what is no Unicode.
+        for name in ("first", "length", "size", "modified"):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value < 2**63:
+                raise ValueError(f"{name} is {str(value)[:60]!r}")
+        texts = (self.source, self.hash, self.measured, *self.captions)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.captions, list):
+            raise ValueError("it holds something else in the place of text")
+        if not re.fullmatch("[0-9a-f]{1,128}", self.hash) or self.split not in SPLITS:
+            raise ValueError(f"hash is {self.hash[:60]!r}, split {self.split!r}")
+
 
 def read_about(folder: Path) -> dict[str, Any]:
     """The content of `prepared.json`.
@@ -186,15 +205,15 @@ def read_about(folder: Path) -> dict[str, Any]:
         UserError: `folder` is not a prepared folder, or from a version of syncdraw with another format.
     """
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if not os.path.lexists(folder / ABOUT):
+            raise UserError(f"{folder} is not a prepared folder (it has no {ABOUT}); make one with syncdraw prepare")
+        about = json.loads(read_regular(folder / ABOUT, _ABOUT_BYTES).decode())
         found = about["format"]
         if found == FORMAT:
-            ClipConfig(**about["config"])
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder} is not a prepared folder (it has no {ABOUT}); make one with syncdraw prepare"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            read_settings(ClipConfig, about["config"], str(folder / ABOUT))
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{folder / ABOUT} is damaged ({error}); prepare the folder anew") from error
     if found != FORMAT:
         raise UserError(
@@ -212,14 +231,19 @@ def read_manifest(folder: Path) -> list[SequenceRecord]:
     """
     known = {field.name for field in fields(SequenceRecord)}
     records = []
-    path, number = folder / MANIFEST, 0
+    path = folder / MANIFEST
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):  # noqa: B007 (the message names it)
-                values = json.loads(line)
-                records.append(SequenceRecord(**{name: values[name] for name in values if name in known}))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}, line {number}, is damaged ({error}); prepare the folder anew") from error
+        lines = read_regular(path, _MANIFEST_BYTES).splitlines()
+    except UserError as error:
+        raise UserError(f"{error}; prepare the folder anew") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            record = SequenceRecord(**{name: values[name] for name in values if name in known})
+            record.check()
+            records.append(record)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}, is damaged ({error}); prepare the folder anew") from error
     return records
 
 
@@ -251,11 +275,15 @@ class PreparedClips:
         records = read_manifest(self.folder)
         try:
             # As a plain array: indexing a memmap object costs three times as much.
+            if not (self.folder / FRAMES).is_file():
+                raise ValueError("it is missing, or no regular file")
             self._frames: NDArray[np.uint8] = np.asarray(np.load(self.folder / FRAMES, mmap_mode="r"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.folder / FRAMES} is damaged ({error}); prepare the folder anew") from error
+        except Exception as error:  # of the parser of a damaged header, too
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{self.folder / FRAMES} is damaged ({reason}); prepare the folder anew") from error
         lengths = [record.length for record in records]
-        if self._frames.shape != (sum(lengths), *self.config.shape[1:]) or min(lengths) < self.config.least_frames:
+        whole = self._frames.shape == (sum(lengths), *self.config.shape[1:]) and self._frames.dtype == np.dtype("u1")
+        if not whole or min(lengths, default=0) < self.config.least_frames:
             raise UserError(f"{self.folder / FRAMES} does not fit its manifest; prepare the folder anew")
 
         self.captioned = any(record.captions for record in records) if captions is None else captions

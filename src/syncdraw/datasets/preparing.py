@@ -43,6 +43,7 @@ from syncdraw.datasets.sources import Problem, Report, Source, shortened
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, named, remove_tree
 from syncdraw.fitting import Unreadable
+from syncdraw.reading import read_settings
 
 
 def prepare(
@@ -270,6 +271,7 @@ class _Job:
         """`prepared.json` of the destination as it is, or nothing if it or what it tells of is missing or damaged."""
         with suppress(UserError, Unreadable, OSError, KeyError, TypeError):
             about = read_about(self.destination)
+            read_settings(Report, about["report"], str(self.destination / ABOUT))
             shape = (about["frames"], *ClipConfig(**about["config"]).shape[1:])
             array = self.destination / FRAMES
             with array.open("rb") as file:

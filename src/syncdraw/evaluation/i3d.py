@@ -21,6 +21,8 @@ class I3D:
     It is called with videos `[batch, 3, frame, 224, 224]` in [-1, 1], and, as far as it has such arguments, with
     rescale=False, resize=False and return_features=True (as StyleGAN-V, Skorokhodov et al. 2022, does).
 
+    TorchScript can do whatever a program can: give it no file from somebody whom you do not trust.
+
     Args:
         path: the file.
 

@@ -19,13 +19,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from syncdraw import media
 from syncdraw.errors import UserError
 from syncdraw.evaluation.models import DrawingModel
 from syncdraw.pretrained import check_numbers
 from syncdraw.training.batches import Batches
 from syncdraw.training.learning import Learner
-from syncdraw.training.run_folder import RunFolder
+from syncdraw.training.run_folder import RunFolder, checksum_of
 from syncdraw.training.settings import TrainConfig
 
 LOG_EVERY = 50
@@ -64,7 +63,8 @@ def fit(
     Args:
         evaluators: called every `settings.every` steps, with the averaged weights.
         what: is drawn then, into the run's samples: so many videos, or one for each caption.
-        save_model: writes the model for `syncdraw.load`, given the step and the seconds so far.
+        save_model: writes the model for `syncdraw.load`, given the step and the seconds so far, and the checksum of the
+            state that was saved.
 
     Raises:
         UserError: training diverged; what the run folder holds is from before.
@@ -73,32 +73,26 @@ def fit(
     processes, first, last = batches.processes, int(resumed["step"]), settings.max_steps
     meter = Meter(resumed, settings.batch_size, learner.measures, processes.device)
 
-    def check(step: int, batch: Any) -> None:
-        """With the weights as they are now; the last loss was that of the ones before."""
-        check_finite(learner.measure(batch), learner, step, run)
-        try:
-            check_numbers(model.state_dict())
-        except ValueError as error:
-            raise diverged(step, str(error), run) from None
-
     def evaluate(step: int) -> None:
         values: dict[str, float] = {}
         for evaluator in evaluators:
             values |= evaluator(model)
         run.log(step, meter.seconds, values)
-        samples = run.path / "samples" / f"step_{step:07d}.gif"
-        media.save_video(model.generate(what, seed=0).cpu(), samples, scale=2)
+        run.show(step, model.generate(what, seed=0))
         model.train()
 
     def save(step: int) -> None:
         reached = {"step": step, "seconds": meter.seconds, "window": meter.window}
-        run.save_state({**reached, "model": model.state_dict(), **learner.state_dict()})
         with learner.averaged():
-            save_model(reached)
+            weights = checksum_of(model.state_dict())
+        run.save_state({**reached, "weights": weights, "model": model.state_dict(), **learner.state_dict()})
+        with learner.averaged():
+            save_model({**reached, "state": run.state_checksum})
 
-    if first and processes.first:
+    if first and processes.first and not run.holds_model_of(resumed):
         with learner.averaged():
-            save_model(resumed)  # the save of this state may have been broken off before the model was written
+            # The save of this state was broken off before the model was written.
+            save_model({**resumed, "state": run.state_checksum})
     model.train()
     if first < last:
         learner.ready(batches.at(first))
@@ -122,7 +116,7 @@ def fit(
             if done - first == 10 and progress:
                 tqdm.write(f"about {duration((last - done) * meter.seconds_a_step(done))} to go", file=sys.stderr)
             if to_evaluate or stop:
-                check(done, batch)
+                check_saved(model, learner, batch, done, run)
                 if to_evaluate and processes.first:
                     with learner.averaged():
                         evaluate(done)
@@ -172,6 +166,15 @@ class Meter:
         self.window.clear()
         self.logged, self.logged_step = now, done
         return {**means, "clips_per_second": speed}
+
+
+def check_saved(model: VideoModel, learner: Learner, batch: Any, step: int, run: RunFolder) -> None:
+    """Raise UserError where what is to be saved has diverged: the last loss was that of the weights before."""
+    check_finite(learner.measure(batch), learner, step, run)
+    try:
+        check_numbers(model.state_dict())
+    except ValueError as error:
+        raise diverged(step, str(error), run) from None
 
 
 def check_finite(measured: Tensor, learner: Learner, step: int, run: RunFolder) -> None:

@@ -29,7 +29,8 @@ from syncdraw.training.loop import Evaluator, fit
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.processes import Processes
 from syncdraw.training.run_folder import RunFolder
-from syncdraw.training.settings import RunConfig, complete, dataset_of
+from syncdraw.training.settings import RunConfig, as_dict, complete, dataset_of
+from syncdraw.training.trackers import MakeTracker
 from syncdraw.training.warm_start import begin, starting_model
 from syncdraw.vgan import VGAN
 
@@ -51,6 +52,7 @@ def train(
     device: str | None = None,
     build_model: Callable[[SyncDrawConfig], SyncDraw] = build,
     evaluators: Sequence[Evaluator] = (),
+    trackers: Sequence[MakeTracker] = (),
 ) -> Path:
     """Train until `max_steps`, or until interrupted.
 
@@ -64,6 +66,7 @@ def train(
         device: cpu, cuda or mps; the fastest that there is unless given.
         build_model: makes the model, with an attention, prior or conditioner of yours, say.
         evaluators: measure the model at each validation, beside the bound on held-out clips.
+        trackers: where metrics and samples go beside the folder, `training.trackers.WeightsAndBiases` say.
 
     Returns:
         The run folder.
@@ -97,25 +100,16 @@ def train(
         processes.wait()  # all have read the folder by now, and the first may begin to write
         if processes.first:
             run.write_config(config)
-            run.begin_metrics(state["step"])
+            run.begin_metrics(state["step"], [begun(run.path, as_dict(config)) for begun in trackers])
         batches = Batches(
             model, dataset, config.train.batch_size, config.train.seed, processes, _caption_length(model, dataset)
         )
         if progress:
             print(_about(config, dataset, model, processes, state["step"]), file=sys.stderr)
         try:
-            fit(
-                model,
-                batches,
-                learner,
-                config.train,
-                run,
-                resumed=state,
-                evaluators=[*usual_evaluators(validation, config), *evaluators],
-                what=_what_to_draw(model, validation),
-                save_model=lambda reached: _save_model(model, run, config, reached),
-                progress=progress,
-            )
+            fit(model, batches, learner, config.train, run, resumed=state,
+                evaluators=[*usual_evaluators(validation, config), *evaluators], what=_what_to_draw(model, validation),
+                save_model=lambda reached: _save_model(model, run, config, reached), progress=progress)  # fmt: skip
         finally:
             run.close()
     return run.path
@@ -212,6 +206,7 @@ def _made(
 
 
 def _restore(state: dict[str, Any], model: SyncDraw | VGAN, learner: Learner, run: RunFolder) -> None:
+    run.check_model(state)
     try:
         pretrained.check_numbers(state["model"])
         model.load_state_dict(state["model"])
@@ -256,6 +251,7 @@ def _save_model(model: SyncDraw | VGAN, run: RunFolder, config: RunConfig, reach
         "steps": steps,
         "clips_seen": steps * config.train.batch_size,
         "minutes": round(seconds / 60, 1),
+        "state": reached["state"],
     }
     bouncing = dataclasses.asdict(config.bouncing)
     pretrained.save(model, run.path, trained=trained, data=config.data, bouncing=bouncing)

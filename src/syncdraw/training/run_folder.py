@@ -7,8 +7,8 @@
     samples/step_0000500.gif           what the model draws
     tensorboard/                       the same metrics, where the extra `log` is installed
 
-The state is written before the model, and holds all that the model is made of. So a save that is broken off between the
-two is repaired when the run is resumed.
+The state is written before the model, and holds all that the model is made of; each has the other's step and checksum.
+So a save that is broken off between the two is seen and repaired when the run is resumed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,11 @@ from torch import Tensor
 
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, remove_tree
-from syncdraw.pretrained import CARD_FILE, WEIGHTS_FILE
+from syncdraw.media import save_video
+from syncdraw.pretrained import CARD_FILE, WEIGHTS_FILE, load_card, serialised
 from syncdraw.reading import merged, read_regular, read_yaml
 from syncdraw.training.settings import RunConfig, as_dict, read_run
+from syncdraw.training.trackers import TensorBoard, Tracker, Trackers
 
 CONFIG_FILE, METRICS_FILE, STATE_FILE, LOCK_FILE = "config.yaml", "metrics.jsonl", "state/training.bin", ".lock"
 RECIPE_FILE, STAGES = "recipe.yaml", "stages"
@@ -54,7 +56,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._board: Any = None
+        self._trackers = Trackers([])
 
     def __str__(self) -> str:
         return str(self.path)
@@ -185,27 +187,63 @@ class RunFolder:
             raise UserError(f"{path} cannot be resumed from: it holds no {missing}")
         return state
 
-    def begin_metrics(self, step: int) -> None:
-        """Drop the metrics of steps that were not saved and will be done again."""
+    @property
+    def state_checksum(self) -> str:
+        """SHA-256 of the saved state, hexadecimal."""
+        with (self.path / STATE_FILE).open("rb") as file:
+            return file.read(32).hex()
+
+    def holds_model_of(self, state: Mapping[str, Any]) -> bool:
+        """Whether the model in the folder is whole, and that of the saved state."""
+        try:
+            weights = hashlib.sha256(read_regular(self.path / WEIGHTS_FILE, _STATE_BYTES)).hexdigest()
+            card = self._card()
+        except UserError:
+            return False
+        trained = card.get("trained", {})
+        of_state = (trained.get("steps"), trained.get("state")) == (state["step"], self.state_checksum)
+        return of_state and card.get("sha256") == state.get("weights") == weights
+
+    def check_model(self, state: Mapping[str, Any]) -> None:
+        """Raise UserError where the model is of a later step than the state: to go on would lose what it has learned.
+
+        No break can do that; a state that was put back from a copy does.
+        """
+        steps = self._card().get("trained", {}).get("steps")
+        if type(steps) is int and steps > state["step"]:
+            raise UserError(
+                f"{self.path / WEIGHTS_FILE} is of step {steps}, but {self.path / STATE_FILE} of step {state['step']}: "
+                f"put back the state of that step, or remove {CARD_FILE} to go on from the earlier one"
+            )
+
+    def _card(self) -> dict[str, Any]:
+        """What is said of the model; nothing where there is none, or it cannot be read."""
+        with suppress(UserError):
+            return load_card(self.path.absolute())  # not a shipped model of the folder's name
+        return {}
+
+    def begin_metrics(self, step: int, trackers: Sequence[Tracker] = ()) -> None:
+        """Drop the metrics of steps that were not saved and will be done again; from now on, tell trackers, too."""
         path = self.path / METRICS_FILE
         if path.exists():
             lines = read_regular(path, _METRICS_BYTES).decode(errors="replace").splitlines()
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= step))
-        self._board = _board(self.path, step)
+        board = _board(self.path, step)
+        self._trackers = Trackers([*([board] if board else []), *trackers])
 
     def log(self, step: int, seconds: float, values: dict[str, float]) -> None:
         """One line of metrics."""
         line = {"step": step, "seconds": round(seconds, 1), **{k: round(v, 6) for k, v in values.items()}}
         with (self.path / METRICS_FILE).open("a") as file:
             file.write(json.dumps(line) + "\n")
-        if self._board is not None:
-            try:
-                for name, value in values.items():
-                    self._board.add_scalar(name, value, step)
-            except Exception as error:  # an extra must not end a run
-                print(f"TensorBoard failed ({_line(error)}); going on without", file=sys.stderr)
-                self._board = None
+        self._trackers.log(step, values)
+
+    def show(self, step: int, videos: Tensor) -> None:
+        """What the model draws after a step: `[batch, frame, channel, height, width]` in [0, 1]."""
+        path = self.path / "samples" / f"step_{step:07d}.gif"
+        save_video(videos.cpu(), path, scale=2)
+        self._trackers.show(step, path)
 
     def metrics(self) -> list[dict[str, float]]:
         """The lines of metrics so far.
@@ -224,8 +262,12 @@ class RunFolder:
 
     def close(self) -> None:
         """Write what is left to be written."""
-        if self._board is not None:
-            self._board.close()
+        self._trackers.close()
+
+
+def checksum_of(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a model's file of weights, hexadecimal."""
+    return hashlib.sha256(serialised(weights)).hexdigest()
 
 
 def write_yaml(path: Path, values: dict[str, Any]) -> None:
@@ -314,10 +356,8 @@ def _step_of(line: str) -> float:
     return step if isinstance(step, int) and step < 2**40 else math.inf
 
 
-def _board(folder: Path, step: int) -> Any:
-    """A TensorBoard writer, where the extra `log` is installed. What was written of later steps is hidden."""
+def _board(folder: Path, step: int) -> Tracker | None:
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        return TensorBoard(folder, step)
     except ImportError:
         return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,27 @@ from syncdraw.training.recipes import Recipe, Stage, read_recipe
 from syncdraw.training.run import train
 from syncdraw.training.run_folder import RECIPE_FILE, STAGES, RunFolder, write_yaml
 from syncdraw.training.settings import RunConfig, as_dict
+from syncdraw.training.trackers import MakeTracker
 
 
 def train_recipe(
     recipe: Recipe, out: str | Path, *, resume: bool = False, progress: bool = True, device: str | None = None,
-    train: Callable[..., Path] = train,
+    trackers: Sequence[MakeTracker] = (), train: Callable[..., Path] = train,
 ) -> Path:  # fmt: skip
     """Train all stages of a recipe; the run folder then holds the last one's model.
 
     A recipe of one stage is a run; of several, each is a run in `stages/`. With `resume`, finished stages are not
     trained again, and the one that was broken off goes on.
 
+    Args:
+        trackers: as for `train`; each stage is a run.
+
     Returns:
         The run folder.
     """
+    options = {"progress": progress, "device": device, "trackers": trackers}
     if len(recipe.stages) == 1:
-        return train(recipe.stages[0].config, out, resume=resume, progress=progress, device=device)
+        return train(recipe.stages[0].config, out, resume=resume, **options)
     run, processes = RunFolder(out), Processes.join(device)
     written = run.path / RECIPE_FILE
     with run.owned() if processes.first else nullcontext():
@@ -54,7 +59,7 @@ def train_recipe(
                     print(f"stage {number} of {len(recipe.stages)}: {stage.name}", flush=True)
                 begun = RunFolder(folder).saved
                 with one_of_several(f"stopped in stage {stage.name}; syncdraw train --resume --out {out} goes on"):
-                    train(_after(stage.config, before), folder, resume=begun, progress=progress, device=device)
+                    train(_after(stage.config, before), folder, resume=begun, **options)
             history.append({"stage": stage.name, **_trained(folder)})
             before = folder
         assert before is not None
