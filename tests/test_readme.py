@@ -19,6 +19,7 @@ from syncdraw.apps import demo
 from syncdraw.building import build
 from syncdraw.evaluation import bound_report
 from syncdraw.evaluation.reports import Report
+from syncdraw.extensions import continuing
 from syncdraw.training import RunConfig, stages
 from syncdraw.training.run_folder import RunFolder
 
@@ -99,6 +100,7 @@ def test_command(command: str, here: Path, monkeypatch: pytest.MonkeyPatch, caps
     instead(bound_report, "bound_report", "evaluate", Report("measured", {}))
     instead(reproduce, "table1", "reproduce", None)
     instead(demo, "serve_demo", "demo", None)
+    monkeypatch.setattr(continuing, "STEPS", 1)
     cli.main(shlex.split(command)[1:])
     out = capsys.readouterr().out
     verb = command.split()[1]
