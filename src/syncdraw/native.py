@@ -28,17 +28,10 @@ from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
 
 SOURCE = Path(__file__).with_name("native.cpp")
-FLAGS = [
-    "-O3",
-    "-march=native",
-    "-std=c++17",
-    "-ffp-contract=fast",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fopenmp",
-    "-fPIC",
-    "-shared",
-]
+FLAGS = (
+    *("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+    *("-std=c++17", "-fopenmp", "-fPIC", "-shared"),
+)
 
 _wanted = True
 
