@@ -1,6 +1,6 @@
 """A training step on a CPU beside what the processor could do, in one run: python benchmarks/cpu.py [--compile]
 
-Turn by turn, on the same clips with the same weights: the literal transcription of the equations (benchmarks/literal.py),
+Turn by turn, on the same clips with the same weights: the equations as the papers print them (benchmarks/literal.py),
 ours in PyTorch alone, and ours as it is, with what native.cpp computes. All of them do forward, backward, clipping and
 Adam. The limit is the time that the matrix products of a step, counted from their shapes, take at the speed of products
 of 1024 x 1024 matrices. Seconds are those that the processor worked for the process, so that other work on the machine
