@@ -16,8 +16,8 @@ def training_memory(config: SyncDrawConfig, batch_size: int) -> float:
     for grid, glimpses in ((config.grid_size, 2), (config.write_grid_size, 1)):
         kept += frames * grid * (height + width) + glimpses * frames * channels * grid * (width + 2 * grid)
     kept += 24 * config.hidden_size
-    each = 20 * pixels + config.draw_steps * 2 * (pixels + kept)
-    return 4.0 * (5 * config.parameters + batch_size * each) + 1.2e8
+    each = 12 * pixels + config.draw_steps * 2 * (pixels + kept)
+    return 4.0 * (5 * config.parameters + batch_size * each) + 1.1e8
 
 
 def resident() -> float:
