@@ -405,11 +405,43 @@ def gpu() -> list[str]:
     return table(head, rows)
 
 
+CPU_RECIPES = {"paper/mnist1": "`paper/mnist1`, K = 10", "ours": "`ours`"}
+
+
+def cpu() -> list[str]:
+    values = measured("cpu")
+    rows = []
+    for recipe, name in CPU_RECIPES.items():
+        for how, seconds in values[recipe]["seconds"].items():
+            share = f"{100 * values[recipe]['share_of_limit'][how]:.0f} %"
+            rows.append([name, how, f"{seconds:.2f} s", f"{values['batch_size'] / seconds:.0f}", share])
+    return table([values["processor"], "a step", "of one thread", "clips a second", "of the limit"], rows)
+
+
+def cpu_parts() -> list[str]:
+    values, rows = measured("cpu"), []
+    for recipe, name in CPU_RECIPES.items():
+        for how, parts in values[recipe]["shares_of_time"].items():
+            largest = sorted(parts.items(), key=lambda part: -part[1])
+            rows.append([name, how, ", ".join(f"{part} {100 * share:.0f} %" for part, share in largest)])
+    return table(["", "a step", "where its time goes"], rows)
+
+
+def scaling() -> list[str]:
+    rows = []
+    for name, points in measured("scaling").items():
+        cells = [f"{point[name]}: {point['seconds']:.2f} s, {point['gigabytes']:.2f} GB" for point in points]
+        worst = max(abs(point["estimated_gigabytes"] / point["gigabytes"] - 1) for point in points)
+        rows.append([name.replace("_", " "), "; ".join(cells), f"{100 * worst:.0f} %"])
+    return table(["grows", "seconds and memory of a step", "furthest that the estimate is off"], rows)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models, "bounds": bounds, "training": training, "captions": captions, "readable": readable,
     "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined, "distances": distances,
     "goals": goals, "equal-time": lambda: equal_time("ablation"),
     "equal-time-muon": lambda: equal_time("ablation-two-minutes"), "recipes": recipes, "gpu": gpu,
+    "cpu": cpu, "cpu-parts": cpu_parts, "scaling": scaling,
     "settings-everyone": settings_of("everyone"), "settings-researchers": settings_of("researchers"),
     "settings-recipes": settings_of("recipes"), "settings-data": settings_of("the data"),
 }  # fmt: skip

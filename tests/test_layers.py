@@ -59,7 +59,18 @@ def imported(module: str) -> set[str]:
 IMPORTS = {module: imported(module) for module in MODULES}
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "ground": ("containers", "errors", "files", "fitting", "gaussian", "legacy", "reading", "video", "vocabulary"),
+    "ground": (
+        "containers",
+        "errors",
+        "files",
+        "fitting",
+        "gaussian",
+        "legacy",
+        "native",
+        "reading",
+        "video",
+        "vocabulary",
+    ),
     "data and pictures": ("datasets", "media", "plots"),
     "model": ("attention", "captions", "config", "encoders", "interface", "model", "priors", "vgan"),
     "extensions": ("extensions",),

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from syncdraw import native
 from syncdraw.gaussian import at_least_float32
 
 TAIL = 20.0
@@ -45,6 +46,8 @@ def gaussian_filters(
     grid = torch.arange(1, grid_size + 1, device=centre.device, dtype=centre.dtype) - grid_size / 2 - 0.5
     means = centre[..., None] + grid * stride[..., None]
     precision = (0.5 / variance)[..., None].expand_as(means)
+    if native.suits(means, precision):
+        return native.GaussianRows.apply(means, precision, length, TAIL)  # type: ignore[no-untyped-call]
     return _GaussianRows.apply(means, precision, length)  # type: ignore[no-untyped-call]
 
 
@@ -74,6 +77,28 @@ class _GaussianRows(torch.autograd.Function):
         pixels = torch.arange(1, length + 1, device=means.device, dtype=means.dtype) - middle
         first, second = (exponents @ torch.stack([pixels, pixels.square()], dim=1)).unbind(-1)
         return 2 * precision * first, 2 * (means - middle) * first - second, None
+
+
+def read(
+    images: Float[Tensor, "*images height width"],
+    rows: Float[Tensor, "*windows grid height"],
+    columns: Float[Tensor, "*windows grid width"],
+) -> Float[Tensor, "*images grid grid"]:
+    """F_p x F_q^T of images that have windows, or share them."""
+    if native.suits(images, rows, columns) and native.share(images, rows, columns):
+        return native.Read.apply(images, rows, columns)  # type: ignore[no-untyped-call]
+    return rows @ images @ columns.mT
+
+
+def write(
+    patches: Float[Tensor, "*images grid grid"],
+    rows: Float[Tensor, "*windows grid height"],
+    columns: Float[Tensor, "*windows grid width"],
+) -> Float[Tensor, "*images height width"]:
+    """F_p^T w F_q: `read`, transposed."""
+    if native.suits(patches, rows, columns) and native.share(patches, rows, columns):
+        return native.Write.apply(patches, rows, columns)  # type: ignore[no-untyped-call]
+    return rows.mT @ (patches @ columns)
 
 
 class Window(NamedTuple):
@@ -184,7 +209,7 @@ class FrameAttention(nn.Module):
         self, videos: Float[Tensor, "batch frame channel height width"], window: Window
     ) -> Float[Tensor, "batch patch"]:
         """beta F_p x F_q^T for every frame (eq 5), flattened."""
-        patch = window.row_filters @ videos @ window.column_filters.mT
+        patch = read(videos, window.row_filters, window.column_filters)
         return (window.intensity[..., None, None, None] * patch).flatten(1)
 
     def write(
@@ -193,7 +218,7 @@ class FrameAttention(nn.Module):
         """1/beta F_p^T w F_q for every frame (eq 9)."""
         content = patch.unflatten(1, (-1, self.channels, self.grid_size, self.grid_size))
         content = content / window.intensity[..., None, None, None]
-        return window.row_filters.mT @ (content @ window.column_filters)
+        return write(content, window.row_filters, window.column_filters)
 
 
 class GlobalAttention(FrameAttention):
@@ -254,7 +279,7 @@ class CuboidAttention(FrameAttention):
         self, videos: Float[Tensor, "batch frame channel height width"], window: Window
     ) -> Float[Tensor, "batch patch"]:
         """The K x K x K patch of the whole video, flattened."""
-        planes = window.row_filters @ videos @ window.column_filters.mT
+        planes = read(videos, window.row_filters, window.column_filters)
         patch = torch.einsum("bwn,bncuv->bwcuv", window.time_filters, planes)
         return window.intensity * patch.flatten(1)
 
@@ -266,4 +291,4 @@ class CuboidAttention(FrameAttention):
             1, (self.grid_size, self.channels, self.grid_size, self.grid_size)
         )
         planes = torch.einsum("bwn,bwcuv->bncuv", window.time_filters, content)
-        return window.row_filters.mT @ (planes @ window.column_filters)
+        return write(planes, window.row_filters, window.column_filters)

@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from syncdraw import native
 from syncdraw.attention import Attention, Window
 from syncdraw.captions import Caption, Condition, Conditioner
 from syncdraw.config import SyncDrawConfig
@@ -157,6 +158,13 @@ class Generator(nn.Module):
         window = self.attention.window(self.write_parameters(decoder[0]))
         canvas = state.canvas.add(self.attention.write(self.content(decoder[0]), window))  # eqs 9-10
         return canvas, decoder, window
+
+
+def cross_entropy(logits: Videos, videos: Videos) -> Float[Tensor, " batch"]:
+    """-log of the probability that the logits' Bernoulli distributions give to videos, nats per video."""
+    if native.suits(logits, videos):
+        return native.CrossEntropy.apply(logits, videos)  # type: ignore[no-untyped-call]
+    return functional.binary_cross_entropy_with_logits(logits, videos, reduction="none").flatten(1).sum(dim=1)
 
 
 def to_window(hidden_size: int, attention: Attention) -> nn.Linear:
@@ -356,8 +364,7 @@ class SyncDraw(Interface):
         logits = at_least_float32(state.canvas.logits)
         reconstruction = logits.new_zeros(len(logits))
         if videos is not None:
-            pixelwise = functional.binary_cross_entropy_with_logits(logits, videos, reduction="none")  # L_X
-            reconstruction = pixelwise.flatten(1).sum(dim=1)
+            reconstruction = cross_entropy(logits, videos)  # L_X
         return Drawing(
             logits=logits,
             reconstruction=reconstruction,

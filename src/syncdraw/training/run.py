@@ -26,6 +26,7 @@ from syncdraw.model import SyncDraw
 from syncdraw.training.batches import Batches
 from syncdraw.training.learning import AdversarialLearner, BoundLearner, Learner
 from syncdraw.training.loop import Evaluator, fit
+from syncdraw.training.memory import resident, training_memory
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.processes import Processes
 from syncdraw.training.run_folder import RunFolder
@@ -233,7 +234,9 @@ def _what_to_draw(model: SyncDraw | VGAN, validation: Dataset) -> int | list[str
 def _about(config: RunConfig, dataset: Dataset, model: SyncDraw | VGAN, processes: Processes, step: int) -> str:
     """What is trained on what, before the first step."""
     frames, channels, height, width = dataset.shape
-    threads = f" ({torch.get_num_threads()} threads)" if processes.device.type == "cpu" else ""
+    needed = (resident() + training_memory(model.config, config.train.batch_size // processes.count)) / 1e9
+    on_cpu = f" ({torch.get_num_threads()} threads), which needs about {needed:.1f} GB"
+    threads = on_cpu if processes.device.type == "cpu" else ""
     clips = f"{len(dataset):,} clips" if len(dataset) else "endless clips"
     colour = "grey" if channels == 1 else "RGB"
     parameters = sum(parameter.numel() for parameter in model.parameters())

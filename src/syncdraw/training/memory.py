@@ -1,0 +1,29 @@
+"""How much memory training takes, from shapes, before it begins."""
+
+from __future__ import annotations
+
+from syncdraw.config import SyncDrawConfig
+
+
+def training_memory(config: SyncDrawConfig, batch_size: int) -> float:
+    """Bytes that a step of training takes on a CPU, for a batch, beyond what the process has without a model.
+
+    Each drawing step keeps for the gradient its canvas, filters, what is read and written, and LSTM states.
+    """
+    frames, channels, height, width = config.shape
+    pixels = frames * channels * height * width
+    kept = 0
+    for grid, glimpses in ((config.grid_size, 2), (config.write_grid_size, 1)):
+        kept += frames * grid * (height + width) + glimpses * frames * channels * grid * (width + 2 * grid)
+    kept += 24 * config.hidden_size
+    each = 12 * pixels + config.draw_steps * 2 * (pixels + kept)
+    return 4.0 * (5 * config.parameters + batch_size * each) + 1.1e8
+
+
+def resident() -> float:
+    """Bytes that this process has now; 0 where that cannot be known."""
+    from pathlib import Path
+
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0.0)
