@@ -23,8 +23,8 @@ from syncdraw.extensions.continuing import CANDIDATES, GUESSES, STEPS
 FREE = 64 - 28
 """Pixels that a digit's corner may move along one axis."""
 NEAR = 9
-"""Pixels: a turn is at an edge where the digit's corner is no farther from it. Ink ends before the 28 x 28 do, and a step
-is 7.2 pixels long."""
+"""Pixels: a turn is at an edge where the digit's corner is no farther from it. Ink ends before the 28 x 28 do, and a
+step is 7.2 pixels long."""
 
 
 def turns_at_edges(reading: Reading) -> float:

@@ -234,9 +234,10 @@ def _what_to_draw(model: SyncDraw | VGAN, validation: Dataset) -> int | list[str
 def _about(config: RunConfig, dataset: Dataset, model: SyncDraw | VGAN, processes: Processes, step: int) -> str:
     """What is trained on what, before the first step."""
     frames, channels, height, width = dataset.shape
-    needed = (resident() + training_memory(model.config, config.train.batch_size // processes.count)) / 1e9
-    on_cpu = f" ({torch.get_num_threads()} threads), which needs about {needed:.1f} GB"
-    threads = on_cpu if processes.device.type == "cpu" else ""
+    threads = f" ({torch.get_num_threads()} threads)" if processes.device.type == "cpu" else ""
+    if threads and isinstance(model, SyncDraw):
+        needed = resident() + training_memory(model.config, config.train.batch_size // processes.count)
+        threads += f", which needs about {needed / 1e9:.1f} GB"
     clips = f"{len(dataset):,} clips" if len(dataset) else "endless clips"
     colour = "grey" if channels == 1 else "RGB"
     parameters = sum(parameter.numel() for parameter in model.parameters())
