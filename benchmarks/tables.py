@@ -240,6 +240,19 @@ def distances() -> list[str]:
     return table(["2,000 samples (ratio to real against real)", *columns, "real"], rows)
 
 
+def longer() -> list[str]:
+    values = measured("longer")
+    rows = []
+    for name in ("mnist1-captions", "mnist1"):
+        for frames in ("10", "20", "30"):
+            row = values[name][frames]
+            matched = percent(row["caption_match"]) if "caption_match" in row else ""
+            rows.append([f"`{name}`", frames, percent(row["identity_kept"]), percent(row["turns_at_edges"]), matched])
+    return table(
+        ["model", "frames", "the same digit in all frames", "turns at the frame's edge alone", "caption matched"], rows
+    )
+
+
 def goals() -> list[str]:
     def matched(name: str) -> str:
         warm, cool = (measured(name)[key]["samples, unseen captions"]["caption_match"] for key in ("samples", "cool"))
@@ -439,6 +452,7 @@ def scaling() -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models, "bounds": bounds, "training": training, "captions": captions, "readable": readable,
     "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined, "distances": distances,
+    "longer": longer,
     "goals": goals, "equal-time": lambda: equal_time("ablation"),
     "equal-time-muon": lambda: equal_time("ablation-two-minutes"), "recipes": recipes, "gpu": gpu,
     "cpu": cpu, "cpu-parts": cpu_parts, "scaling": scaling,
