@@ -37,6 +37,8 @@ SEVEN = "digit 7 is moving up and down"
 OTHERS = "Method not implemented|Canvas2D: Multiple readback"
 """Complaints about Gradio's own script, and about this test's looking at pixels."""
 THREE = "digit 3 is moving left and right"
+STILL = {"reduced_motion": "reduce"}
+"""Of visitors who do not watch: clips that play cost a browser without a graphics card much time."""
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +315,7 @@ def red_share(page: Any) -> float:
 
 
 def test_what_cannot_be_done_is_said_in_the_page(link: str, folder: Path, browser: Any, tmp_path: Path) -> None:
-    visitor = Visitor(browser, link)
+    visitor = Visitor(browser, link, **STILL)
     canvas = visitor.see(f"{THREE}, clip")  # what the page begins with
     visitor.draw("x" * 10_000)
     assert visitor.said("letters") == "The caption has 10,000 letters; it may have at most 500."
@@ -345,7 +347,7 @@ def test_what_cannot_be_done_is_said_in_the_page(link: str, folder: Path, browse
 def test_a_walk_and_a_clip_that_is_read(
     link: str, folder: Path, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visitor = Visitor(browser, link)
+    visitor = Visitor(browser, link, **STILL)
     model = pretrained.load(folder / "mine")
     visitor.choose(str(folder / "mine"))
     visitor.page.get_by_role("tab", name="Walk").click()
