@@ -3,6 +3,7 @@ one; and it asks nothing of anybody else."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -29,9 +30,12 @@ from syncdraw.apps.demo.studio import Studio
 from syncdraw.apps.listening import listen
 from syncdraw.errors import UserError
 
-pytest.importorskip("gradio", reason="the extra app is not installed")
-# Of pandas, about how Gradio calls it.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")
+if importlib.util.find_spec("gradio") is None:  # importing it takes seconds, in every process that collects tests
+    pytest.skip("the extra app is not installed", allow_module_level=True)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio"),  # of pandas, about how Gradio calls it
+    pytest.mark.xdist_group("demo"),  # one process trains the run, imports Gradio and serves the page
+]
 
 SEVEN = "digit 7 is moving up and down"
 OTHERS = "Method not implemented|Canvas2D: Multiple readback"
