@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 		--num 4 -o zero-and-seven.gif
 
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadgroup
 
 check: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check

@@ -3,6 +3,7 @@ one; and it asks nothing of anybody else."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -29,14 +30,19 @@ from syncdraw.apps.demo.studio import Studio
 from syncdraw.apps.listening import listen
 from syncdraw.errors import UserError
 
-pytest.importorskip("gradio", reason="the extra app is not installed")
-# Of pandas, about how Gradio calls it.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio")
+if importlib.util.find_spec("gradio") is None:  # importing it takes seconds, in every process that collects tests
+    pytest.skip("the extra app is not installed", allow_module_level=True)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio"),  # of pandas, about how Gradio calls it
+    pytest.mark.xdist_group("demo"),  # one process trains the run, imports Gradio and serves the page
+]
 
 SEVEN = "digit 7 is moving up and down"
 OTHERS = "Method not implemented|Canvas2D: Multiple readback"
 """Complaints about Gradio's own script, and about this test's looking at pixels."""
 THREE = "digit 3 is moving left and right"
+STILL = {"reduced_motion": "reduce"}
+"""Of visitors who do not watch: clips that play cost a browser without a graphics card much time."""
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +319,7 @@ def red_share(page: Any) -> float:
 
 
 def test_what_cannot_be_done_is_said_in_the_page(link: str, folder: Path, browser: Any, tmp_path: Path) -> None:
-    visitor = Visitor(browser, link)
+    visitor = Visitor(browser, link, **STILL)
     canvas = visitor.see(f"{THREE}, clip")  # what the page begins with
     visitor.draw("x" * 10_000)
     assert visitor.said("letters") == "The caption has 10,000 letters; it may have at most 500."
@@ -345,7 +351,7 @@ def test_what_cannot_be_done_is_said_in_the_page(link: str, folder: Path, browse
 def test_a_walk_and_a_clip_that_is_read(
     link: str, folder: Path, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visitor = Visitor(browser, link)
+    visitor = Visitor(browser, link, **STILL)
     model = pretrained.load(folder / "mine")
     visitor.choose(str(folder / "mine"))
     visitor.page.get_by_role("tab", name="Walk").click()
