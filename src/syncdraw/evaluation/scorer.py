@@ -10,8 +10,9 @@ from syncdraw.datasets.clips import Clips
 from syncdraw.evaluation.distances import frechet_distance, unit
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.models import DrawingModel
-from syncdraw.evaluation.readings import Reading, caption_fidelity, clip_features, readable_share
+from syncdraw.evaluation.readings import Reading, clip_features, readable_share
 from syncdraw.evaluation.samples import sample_batches
+from syncdraw.evaluation.stories import fidelity_to
 
 
 class Scorer:
@@ -23,7 +24,7 @@ class Scorer:
     """
 
     def __init__(self, clips: Clips, config: BouncingMNISTConfig) -> None:
-        self.judge, self.config = Judge.load(), config
+        self.judge, self.config, self.fidelity = Judge.load(), config, fidelity_to(clips)
         self.captions = clips.captions or []
         self.real = clip_features(self._read(unit(torch.from_numpy(clips.videos))))
 
@@ -38,7 +39,7 @@ class Scorer:
             "frechet_distance": frechet_distance(self.real, clip_features(reading)),
         }
         if model.captioned:
-            scores["caption_match"] = caption_fidelity(reading, self.captions)["caption_match"]
+            scores["caption_match"] = self.fidelity(reading, self.captions)["caption_match"]
         return scores
 
     def _read(self, videos: Tensor) -> Reading:
