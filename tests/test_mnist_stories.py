@@ -39,7 +39,7 @@ from syncdraw.drawing import sentences_for
 from syncdraw.evaluation.captions import caption_report
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.scorer import Scorer
-from syncdraw.evaluation.stories import measure_motions, story_fidelity
+from syncdraw.evaluation.stories import measure_motions, search_for, story_fidelity
 from syncdraw.vocabulary import Vocabulary, normalise
 from syncdraw.wordings import understood_story
 
@@ -348,6 +348,20 @@ def test_the_judge_reads_stories_of_real_clips_and_not_those_of_others(judge: Ju
     assert floor["digit"] < 0.25
     assert floor["speed"] < 0.6
     assert max(floor["motion"], floor["then"]) < 0.5
+
+
+@pytest.mark.parametrize(("digits", "count"), [(2, 16), (3, 8)])
+def test_the_judge_finds_glyphs_that_overlap(judge: Judge, digits: int, count: int) -> None:
+    drawn = clips(count, "test", digits=digits)
+    reading = judge.read(torch.from_numpy(drawn.videos) / 255, digits, search=search_for(drawn))
+    gaps = np.abs(drawn.positions[:, 0] - drawn.positions[:, 1]).max(-1)
+    assert (gaps < 14).any(-1).mean() > 0.3  # the case is common
+    measured = story_fidelity(reading, said(drawn), (64, 64))
+    assert min(share for name, share in measured.items() if name != "caption_match") >= 0.9
+    # The search of Bouncing MNIST looks along other paths.
+    plain = story_fidelity(judge.read(torch.from_numpy(drawn.videos) / 255, digits), said(drawn), (64, 64))
+    assert plain["caption_match"] < 0.5
+    assert measured["caption_match"] >= 0.85
 
 
 def test_motions_by_hand() -> None:

@@ -111,7 +111,7 @@ def all_stories(combinations: Combinations) -> tuple[tuple[Story, ...], NDArray[
 
 _SIDE: dict[bool, Combinations] = {False: "seen", True: "unseen"}
 
-_PACE = {STILL: (0.0, 0.0), SIDEWAYS: (0.0, 1.0), UPRIGHT: (1.0, 0.0), DIAGONAL: (math.sqrt(0.5), math.sqrt(0.5))}
+PACE = {STILL: (0.0, 0.0), SIDEWAYS: (0.0, 1.0), UPRIGHT: (1.0, 0.0), DIAGONAL: (math.sqrt(0.5), math.sqrt(0.5))}
 """Of each motion: how much of the speed goes along rows and along columns."""
 
 
@@ -166,7 +166,7 @@ class MNISTStories:
         self._sides = np.array([-1 if story.start is None else story.start for story in self.stories], np.int64)
         # Of two motions, each has its half; of one, both halves have it.
         halves = [((story.motions or (STILL,)) * 2)[:2] for story in self.stories]
-        paces = np.array([[_PACE[motion] for motion in both] for both in halves])  # [story, half, axis]
+        paces = np.array([[PACE[motion] for motion in both] for both in halves])  # [story, half, axis]
         speeds = np.array([SPEEDS[story.speed] for story in self.stories])
         steps = (np.arange(config.shape[0] - 1) >= turn_of(config.shape[0])).astype(np.int64)
         travelled = (speeds[:, None, None] * paces[:, steps]).cumsum(axis=1)

@@ -22,7 +22,7 @@ from syncdraw.evaluation.models import BoundedModel, DrawingModel
 from syncdraw.evaluation.readings import NO_MOTION, readable_share
 from syncdraw.evaluation.reports import Report, data_of
 from syncdraw.evaluation.samples import sample_batches
-from syncdraw.evaluation.stories import fidelity_to
+from syncdraw.evaluation.stories import fidelity_to, search_for
 
 JUDGED = ("bouncing_mnist", "mnist_stories")
 """The data sets whose captions the judge can compare with clips."""
@@ -37,7 +37,7 @@ def caption_report(
     against captions that were dealt out anew. A model without captions is measured by its readable share alone.
     """
     if card.get("data") not in JUDGED:
-        raise UserError("the judge reads digits; it measures models of Bouncing MNIST and of MNIST stories only")
+        raise UserError("the judge reads digits; it measures models of MNIST stories and Bouncing MNIST only")
     dataset = data_of(card, None, "test")
     assert isinstance(dataset, BouncingMNIST | MNISTStories)
     config, told = dataset.config, isinstance(dataset, MNISTStories)
@@ -49,9 +49,9 @@ def caption_report(
     rows: list[tuple[str, dict[str, float]]] = []
     for kind in tqdm(kinds, unit="set of captions", leave=False):
         clips = data_of(card, None, "test", combinations=kind).take(np.arange(samples))
-        captions = clips.captions or []
-        real = judge.read(torch.from_numpy(clips.videos).float() / 255, digits)
-        drawn = judge.read(torch.cat(list(sample_batches(model, captions, seed, temperature))), digits)
+        captions, search = clips.captions or [], search_for(clips)
+        real = judge.read(torch.from_numpy(clips.videos).float() / 255, digits, search=search)
+        drawn = judge.read(torch.cat(list(sample_batches(model, captions, seed, temperature))), digits, search=search)
         measured = {f"real test clips, {kind} captions": (real, captions)}
         if model.captioned:
             dealt = [captions[i] for i in np.random.default_rng(seed).permutation(samples)]

@@ -12,7 +12,7 @@ from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.models import DrawingModel
 from syncdraw.evaluation.readings import Reading, clip_features, readable_share
 from syncdraw.evaluation.samples import sample_batches
-from syncdraw.evaluation.stories import fidelity_to
+from syncdraw.evaluation.stories import fidelity_to, search_for
 
 
 class Scorer:
@@ -24,7 +24,8 @@ class Scorer:
     """
 
     def __init__(self, clips: Clips, config: BouncingMNISTConfig) -> None:
-        self.judge, self.config, self.fidelity = Judge.load(), config, fidelity_to(clips)
+        self.judge, self.config = Judge.load(), config
+        self.fidelity, self.search = fidelity_to(clips), search_for(clips)
         self.captions = clips.captions or []
         self.real = clip_features(self._read(unit(torch.from_numpy(clips.videos))))
 
@@ -43,4 +44,4 @@ class Scorer:
         return scores
 
     def _read(self, videos: Tensor) -> Reading:
-        return self.judge.read(videos, self.config.digits, SPEED)
+        return self.judge.read(videos, self.config.digits, SPEED, self.search)

@@ -1,6 +1,7 @@
 """MNIST stories as the judge sees them: which way, how fast and from where each glyph moves, and what captions said.
 
-All of it is measured on the paths that the judge finds (judge.py). Nothing knows how the data set draws a path.
+All of it is measured on the paths that the judge finds. One glyph is found without knowing how it may move
+(finding.py); of several, the search is told which kinds of paths there are (finding_stories.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from syncdraw.datasets.idx import GLYPH_SIZE
 from syncdraw.datasets.mnist_stories import StoryClips, turn_of
 from syncdraw.datasets.story_captions import SIDEWAYS, SPEEDS, UPRIGHT, Story, parse_story
 from syncdraw.errors import UserError
+from syncdraw.evaluation.finding import Search
+from syncdraw.evaluation.finding_stories import StorySearch
 from syncdraw.evaluation.readings import Reading, caption_fidelity
 
 _NEAR = 0.2
@@ -84,6 +87,11 @@ def fidelity_to(clips: Clips) -> Callable[[Reading, Sequence[str]], dict[str, fl
     if isinstance(clips, StoryClips):
         return partial(story_fidelity, size=clips.videos.shape[3:])
     return caption_fidelity
+
+
+def search_for(clips: Clips) -> type[Search]:
+    """What finds several glyphs in such clips, for `Judge.read`."""
+    return StorySearch if isinstance(clips, StoryClips) else Search
 
 
 def story_fidelity(reading: Reading, captions: Sequence[str], size: tuple[int, int]) -> dict[str, float]:
