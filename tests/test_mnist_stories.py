@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from syncdraw import SyncDraw, UserError
+from syncdraw import SyncDraw, UserError, pretrained
 from syncdraw.building import build
 from syncdraw.captions import clauses
 from syncdraw.config import CaptionConfig, SyncDrawConfig
@@ -40,8 +41,10 @@ from syncdraw.evaluation.captions import caption_report
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.scorer import Scorer
 from syncdraw.evaluation.stories import measure_motions, search_for, story_fidelity
+from syncdraw.training import run
 from syncdraw.vocabulary import Vocabulary, normalise
 from syncdraw.wordings import understood_story
+from training_runs import ALIGNED, RUN, changed, go, metrics, quick
 
 
 def clips(count: int = 200, split: Any = "train", **settings: Any) -> StoryClips:
@@ -445,3 +448,22 @@ def test_captions_are_read_as_stories_where_the_model_knows_them() -> None:
     ]
     with pytest.raises(UserError, match="model mine draws from captions: give one, such as 'digit 3 is moving left"):
         sentences_for(model(), [], CARD, "mine")
+
+
+def test_a_model_learns_from_stories_in_layers_and_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two glyphs, each drawn from its own clause, begun from a model that knows fewer words."""
+    quick(monkeypatch)
+    monkeypatch.setattr(run, "Scorer", Scorer)
+    model = dataclasses.replace(ALIGNED, frames=6, draw_steps=4)
+    begun = go(changed(RUN, {"model": model, "bouncing.shape": (6, 1, 32, 32), "train.max_steps": 1}), tmp_path / "one")
+    config = changed(RUN, {
+        "data": "mnist_stories", "model": dataclasses.replace(model, layers=2), "train.max_steps": 2,
+        "bouncing": BouncingMNISTConfig(digits=2, shape=(6, 1, 32, 32), combinations="seen", clips=20),
+        "train.start.model": str(begun),
+    })  # fmt: skip
+    out = go(config, tmp_path / "run")
+    assert metrics(out)[-1]["caption_match"] < 0.5
+    learned = pretrained.load(out)
+    assert {"slowly", "then", "from", "a", "eight"} <= set(learned.config.captions.vocabulary)
+    report = caption_report(learned, pretrained.load_card(out), samples=3, seed=0)
+    assert {"samples, seen captions", "samples, unseen captions"} <= report.values.keys()
