@@ -449,6 +449,15 @@ def scaling() -> list[str]:
     return table(["grows", "seconds and memory of a step", "furthest that the estimate is off"], rows)
 
 
+def story_judge() -> list[str]:
+    names = {"caption_match": "whole captions"} | {name: name for name in ("digit", "motion", "then", "speed", "start")}
+    rows = [
+        [str(row["digits"]), row["captions"], f"{row['clips']:,}", *(percent(row[name]) for name in names)]
+        for row in measured("story-judge")["rows"]
+    ]
+    return table(["digits", "captions", "clips", *names.values()], rows)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models, "bounds": bounds, "training": training, "captions": captions, "readable": readable,
     "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined, "distances": distances,
@@ -456,6 +465,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "goals": goals, "equal-time": lambda: equal_time("ablation"),
     "equal-time-muon": lambda: equal_time("ablation-two-minutes"), "recipes": recipes, "gpu": gpu,
     "cpu": cpu, "cpu-parts": cpu_parts, "scaling": scaling,
+    "story-judge": story_judge,
     "settings-everyone": settings_of("everyone"), "settings-researchers": settings_of("researchers"),
     "settings-recipes": settings_of("recipes"), "settings-data": settings_of("the data"),
 }  # fmt: skip

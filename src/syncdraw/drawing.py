@@ -20,7 +20,7 @@ from syncdraw.errors import UserError
 from syncdraw.exploring import prolong
 from syncdraw.model import SyncDraw
 from syncdraw.vgan import VGAN
-from syncdraw.wordings import understood
+from syncdraw.wordings import understood, understood_story
 
 _VALUES_AT_ONCE = 1 << 22
 """Pixels of the videos, or of their canvases, that are drawn at once."""
@@ -45,13 +45,15 @@ def sentences_for(model: SyncDraw | VGAN, captions: Sequence[str], card: dict[st
     if captions and not (isinstance(model, SyncDraw) and model.captioned):
         raise UserError(f"model {name} draws without captions; leave the captions out, or choose a model with them")
     digits = card.get("data") == "bouncing_mnist" and not card.get("bouncing", {}).get("glyphs")
+    stories = card.get("data") == "mnist_stories"
     if not captions and isinstance(model, SyncDraw) and model.captioned:
         words = ", ".join(model.config.captions.vocabulary[:20])
-        such = caption([3], [0]) if digits else f"one of the words {words}" if words else "a sentence"
+        such = caption([3], [0]) if digits or stories else f"one of the words {words}" if words else "a sentence"
         raise UserError(f"model {name} draws from captions: give one, such as {such!r}")
     if not captions:
         return None
-    return [understood(text) for text in captions] if digits else list(captions)
+    read = understood_story if stories else understood if digits else str
+    return [read(text) for text in captions]
 
 
 def drawn(

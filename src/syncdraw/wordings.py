@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from itertools import product
 
 from syncdraw.datasets.bouncing_mnist import DIAGONAL, MOTIONS, STILL, caption
+from syncdraw.datasets.story_captions import KNOWN_WORDS, NUMBERS, parse_story, tell
 from syncdraw.errors import UserError
+from syncdraw.vocabulary import normalise
 
-# These three are public for the page on which the generator runs in a browser; it reads captions by them, too.
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+# These two and NUMBERS are public for the page on which the generator runs in a browser; it reads captions by them.
 _SIDEWAYS, _UPRIGHT = range(len(MOTIONS))
 WAYS = {
     "left and right": _SIDEWAYS, "right and left": _SIDEWAYS, "left": _SIDEWAYS, "right": _SIDEWAYS,
@@ -43,6 +44,32 @@ def understood(text: str) -> str:
         if not rest:
             return caption(labels, motions)
     raise UserError(f"the caption {text!r} is not understood; did you mean {_nearest(text)!r}?")
+
+
+def understood_story(text: str) -> str:
+    """The sentence of `datasets.story_captions.tell` that somebody means, of a clip of MNIST stories.
+
+    What is said may come in any order and wording, and a word that is mistyped is taken as the nearest one:
+    'slwly a three goes sideways' is 'digit 3 is moving slowly left and right'.
+
+    Raises:
+        UserError: the text means no such sentence; it suggests the sentence without what is not known of it.
+    """
+    nearest = [word and _known(word) for part in text.split(",") for word in (*normalise(part), "")]
+    try:
+        likely = tell(parse_story(" ".join("," if word == "" else word for word in nearest if word is not None)))
+        if None not in nearest:
+            return likely
+    except UserError:
+        likely = caption([3], [_SIDEWAYS])
+    raise UserError(f"the caption {text!r} is not understood; did you mean {likely!r}?")
+
+
+def _known(word: str) -> str | None:
+    """The word of a story that somebody has typed, if there is one like it; numbers are not guessed."""
+    if word in KNOWN_WORDS:
+        return word
+    return next(iter(difflib.get_close_matches(word, sorted(KNOWN_WORDS), n=1, cutoff=0.75)), None)
 
 
 def _nearest(text: str) -> str:

@@ -58,9 +58,9 @@ def captions(
         temperature: of the samples, as in syncdraw generate.
     """
     network, card = _loaded(model, device, json_file)
-    from syncdraw.evaluation.captions import caption_report, gap_report
+    from syncdraw.evaluation.captions import JUDGED, caption_report, gap_report
 
-    if data is None and card.get("data") == "bouncing_mnist":
+    if data is None and card.get("data") in JUDGED:
         report = caption_report(network, card, samples=samples, seed=seed, temperature=temperature)
     else:
         report = gap_report(network, card, data=data, clips=samples, seed=seed)

@@ -6,9 +6,10 @@ from typing import Literal
 
 from syncdraw.datasets.binarized_mnist import BinarizedMNIST
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
+from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.datasets.prepared import PreparedClips
 
-BUILT_IN = ("bouncing_mnist", "binarized_mnist")
+BUILT_IN = ("bouncing_mnist", "binarized_mnist", "mnist_stories")
 """The data sets that come with the package; all others are folders."""
 
 
@@ -18,16 +19,18 @@ def open_dataset(
     split: Literal["train", "validation", "test"],
     *,
     captions: bool | None = None,
-) -> BouncingMNIST | BinarizedMNIST | PreparedClips:
+) -> BouncingMNIST | BinarizedMNIST | MNISTStories | PreparedClips:
     """A data set by what a run's config says of it.
 
     Args:
-        data: bouncing_mnist, binarized_mnist, or a folder made by `syncdraw prepare`.
-        bouncing: settings of bouncing_mnist.
+        data: bouncing_mnist, binarized_mnist, mnist_stories, or a folder made by `syncdraw prepare`.
+        bouncing: settings of bouncing_mnist and mnist_stories.
         captions: True leaves out clips without a caption.
     """
     if data == BUILT_IN[0]:
         return BouncingMNIST(bouncing, split)
     if data == BUILT_IN[1]:
         return BinarizedMNIST(split)
+    if data == BUILT_IN[2]:
+        return MNISTStories(bouncing, split)
     return PreparedClips(data, split, captions=captions)

@@ -220,11 +220,9 @@ class BouncingMNIST:
     """
 
     def __init__(self, config: BouncingMNISTConfig, split: Split = "train") -> None:
-        if split not in _SPLITS:
-            raise UserError(f"split must be {', '.join(_SPLITS)}, not {split!r}")
         self.config = config
         self.split = split
-        self.glyphs = _load_glyphs(MNIST_FOLDER if config.glyphs is None else Path(config.glyphs), split)
+        self.glyphs = load_glyphs(config, split)
         self._choices: NDArray[np.int64] | None = None
         if config.combinations != "all":
             if self.glyphs.classes.tolist() != list(range(10)):
@@ -250,10 +248,7 @@ class BouncingMNIST:
             IndexError: a number is negative, or not below the length of a split that has an end.
         """
         config = self.config
-        indices = np.asarray(indices, np.int64)
-        if indices.size and (indices.min() < 0 or (len(self) and indices.max() >= len(self))):
-            raise IndexError(f"clip numbers must lie in 0 to {len(self) - 1 if len(self) else 'infinity'}")
-
+        indices = checked(indices, len(self))
         labels, motions, glyphs = self._draw_glyphs(indices)
         positions = self._draw_positions(indices, motions)
         if self.split == "train" and config.extra_motions:
@@ -264,18 +259,8 @@ class BouncingMNIST:
             diagonal = (share >= STILLS) & (share < 1)
             motions[diagonal] = DIAGONAL
             positions[diagonal] = self._draw_diagonals(indices[diagonal])
-        frames, channels, height, width = config.shape
-        videos = np.zeros((len(indices), frames, height, width), np.uint8)
-        # The window of a clip and frame that begins at a row and column; writing into it draws on the video.
-        windows = sliding_window_view(videos, (GLYPH_SIZE, GLYPH_SIZE), axis=(2, 3), writeable=True)
-        clip, frame = np.ogrid[: len(indices), :frames]
-        for digit in range(config.digits):
-            where = (clip, frame, positions[:, digit, :, 0], positions[:, digit, :, 1])
-            image = self.glyphs.images[glyphs[:, digit], None]
-            windows[where] = image if digit == 0 else np.minimum(windows[where], 255 - image) + image  # sum and clip
-        videos = videos[:, :, None]
         return BouncingClips(
-            videos=videos if channels == 1 else videos.repeat(channels, axis=2),
+            videos=rendered(self.glyphs.images[glyphs], positions, config.shape),
             captions=[caption(label, motion) for label, motion in zip(labels.tolist(), motions.tolist(), strict=True)],
             labels=labels,
             motions=motions,
@@ -301,8 +286,7 @@ class BouncingMNIST:
             chosen = (self._uniform(indices, "label")[:, 0] * len(self._choices)).astype(np.int64)
             labels, motions = np.moveaxis(self._choices[chosen].reshape(-1, digits, 2), -1, 0)
             classes = labels
-        within = (self._uniform(indices, "glyph") * source.counts[classes]).astype(np.int64)
-        return labels, motions, source.order[source.starts[classes] + within]
+        return labels, motions, source.numbers(classes, self._uniform(indices, "glyph"))
 
     def _draw_positions(self, indices: NDArray[np.int64], motions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows and columns `[batch, glyph, frame, 2]` of the glyphs' top left corners."""
@@ -333,21 +317,68 @@ class BouncingMNIST:
         """Where a glyph is along an axis, `[batch, glyph, frame]`, in pixels from 0 to `reach`, `[batch, glyph]`."""
         sign = np.where(self._uniform(indices, direction) < 0.5, -1.0, 1.0)
         travelled = sign[..., None] * speed * np.arange(self.config.shape[0])
-        # A reflection at both borders is a triangle wave whose period is twice the free length.
-        phase = (self._uniform(indices, start) * reach)[..., None] + travelled
-        along = reach[..., None] - np.abs(np.mod(phase, 2 * reach[..., None]) - reach[..., None])
-        return np.floor(along + 0.5).astype(np.int64)
+        return reflected((self._uniform(indices, start) * reach)[..., None] + travelled, reach[..., None])
 
     def _uniform(self, indices: NDArray[np.int64], field: str) -> NDArray[np.float64]:
-        """Numbers in [0, 1), `[batch, glyph]`: a hash of the split, the clip, the field and the glyph."""
-        fields = _FIELDS.index(field) + 64 * np.arange(self.config.digits)  # room for 64 fields
-        key = np.zeros((1, 1), np.uint64)
-        for part in (np.array(_SPLITS.index(self.split)), indices[:, None], fields):
-            key = _scramble(key) + part.astype(np.uint64)
-        return (_scramble(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return uniform(self.split, indices, field, self.config.digits)
 
 
-_FIELDS = ("label", "motion", "glyph", "start", "direction", "across", "still", "second start", "second direction")
+def checked(indices: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Numbers of clips of a split of this length, 0 for an endless one.
+
+    Raises:
+        IndexError: a number is negative, or not below the length of a split that has an end.
+    """
+    indices = np.asarray(indices, np.int64)
+    if indices.size and (indices.min() < 0 or (length and indices.max() >= length)):
+        raise IndexError(f"clip numbers must lie in 0 to {length - 1 if length else 'infinity'}")
+    return indices
+
+
+def reflected(phase: NDArray[np.float64], reach: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Whole pixels from 0 to `reach` of what would be at `phase` if it were not reflected at both ends."""
+    # A reflection at both borders is a triangle wave whose period is twice the free length.
+    along = reach - np.abs(np.mod(phase, 2 * reach) - reach)
+    return np.floor(along + 0.5).astype(np.int64)
+
+
+def rendered(
+    glyphs: NDArray[np.uint8], positions: NDArray[np.int64], shape: tuple[int, int, int, int]
+) -> NDArray[np.uint8]:
+    """Videos `[batch, frame, channel, height, width]` of glyphs `[batch, glyph, 28, 28]` at their positions.
+
+    Where glyphs overlap, their intensities are added, and clipped at full white (v2, section 4.3).
+
+    Args:
+        positions: `[batch, glyph, frame, 2]`: row and column of the top left corners.
+        shape: frames, channels, height and width.
+    """
+    frames, channels, height, width = shape
+    videos = np.zeros((len(glyphs), frames, height, width), np.uint8)
+    # The window of a clip and frame that begins at a row and column; writing into it draws on the video.
+    windows = sliding_window_view(videos, (GLYPH_SIZE, GLYPH_SIZE), axis=(2, 3), writeable=True)
+    clip, frame = np.ogrid[: len(glyphs), :frames]
+    for digit in range(glyphs.shape[1]):
+        where = (clip, frame, positions[:, digit, :, 0], positions[:, digit, :, 1])
+        image = glyphs[:, digit, None]
+        windows[where] = image if digit == 0 else np.minimum(windows[where], 255 - image) + image  # sum and clip
+    videos = videos[:, :, None]
+    return videos if channels == 1 else videos.repeat(channels, axis=2)
+
+
+_FIELDS = (
+    "label", "motion", "glyph", "start", "direction", "across", "still", "second start", "second direction",
+    "story", "subject", "verb", "synonym", "order", "without label", "without motion",
+)  # fmt: skip
+
+
+def uniform(split: Split, indices: NDArray[np.int64], field: str, count: int) -> NDArray[np.float64]:
+    """Numbers in [0, 1), `[batch, count]`: a hash of the split, the clip, the field and which of the glyphs it is."""
+    fields = _FIELDS.index(field) + 64 * np.arange(count)  # room for 64 fields
+    key = np.zeros((1, 1), np.uint64)
+    for part in (np.array(_SPLITS.index(split)), indices[:, None], fields):
+        key = _scramble(key) + part.astype(np.uint64)
+    return (_scramble(key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -362,7 +393,7 @@ def _scramble(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 @dataclass(frozen=True)
-class _Glyphs:
+class Glyphs:
     """Glyphs that can be drawn by class: the j-th of the c-th class is `images[order[starts[c] + j]]`."""
 
     images: NDArray[np.uint8]
@@ -371,9 +402,24 @@ class _Glyphs:
     starts: NDArray[np.int64]
     order: NDArray[np.int64]
 
+    def numbers(self, classes: NDArray[np.int64], chance: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Which images to show of these classes (indices), drawn by numbers in [0, 1); all of one shape."""
+        return self.order[self.starts[classes] + (chance * self.counts[classes]).astype(np.int64)]
+
+
+def load_glyphs(config: BouncingMNISTConfig, split: Split) -> Glyphs:
+    """The glyphs of a split: MNIST's, or those in the folder that is set.
+
+    Raises:
+        UserError: a glyph file is missing or bad, or the split is unknown.
+    """
+    if split not in _SPLITS:
+        raise UserError(f"split must be {', '.join(_SPLITS)}, not {split!r}")
+    return _load_glyphs(MNIST_FOLDER if config.glyphs is None else Path(config.glyphs), split)
+
 
 @cache
-def _load_glyphs(folder: Path, split: Split) -> _Glyphs:
+def _load_glyphs(folder: Path, split: Split) -> Glyphs:
     """The glyphs of a split, read once in a process."""
     if not folder.is_dir():
         raise UserError(f"glyphs names the folder {folder}, which does not exist")
@@ -390,7 +436,7 @@ def _load_glyphs(folder: Path, split: Split) -> _Glyphs:
         raise UserError(f"{folder} holds one training glyph, where at least two are needed: one is for validation")
     classes, counts = np.unique(labels.astype(np.int64), return_counts=True)
     order = np.argsort(labels, kind="stable")
-    return _Glyphs(images, classes, counts, np.cumsum(counts) - counts, order)
+    return Glyphs(images, classes, counts, np.cumsum(counts) - counts, order)
 
 
 def _find(folder: Path, names: tuple[str, ...], kind: str) -> Path:

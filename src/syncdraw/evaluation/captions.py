@@ -14,13 +14,18 @@ from tqdm import tqdm
 
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import Dataset
+from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import batches, clip_costs, clip_count
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.models import BoundedModel, DrawingModel
-from syncdraw.evaluation.readings import NO_MOTION, caption_fidelity, readable_share
+from syncdraw.evaluation.readings import NO_MOTION, readable_share
 from syncdraw.evaluation.reports import Report, data_of
 from syncdraw.evaluation.samples import sample_batches
+from syncdraw.evaluation.stories import fidelity_to, search_for
+
+JUDGED = ("bouncing_mnist", "mnist_stories")
+"""The data sets whose captions the judge can compare with clips."""
 
 
 def caption_report(
@@ -31,11 +36,11 @@ def caption_report(
     The ceiling is the judge's reading of as many real test clips with the same captions. The floor is the samples
     against captions that were dealt out anew. A model without captions is measured by its readable share alone.
     """
-    if card.get("data") != "bouncing_mnist":
-        raise UserError("the judge reads digits; it measures models of Bouncing MNIST only")
+    if card.get("data") not in JUDGED:
+        raise UserError("the judge reads digits; it measures models of MNIST stories and Bouncing MNIST only")
     dataset = data_of(card, None, "test")
-    assert isinstance(dataset, BouncingMNIST)
-    config = dataset.config
+    assert isinstance(dataset, BouncingMNIST | MNISTStories)
+    config, told = dataset.config, isinstance(dataset, MNISTStories)
     if not 1 <= samples <= len(dataset):
         raise UserError(f"samples is {samples}; it must be from 1 to {len(dataset)}, the number of test clips")
     judge, digits = Judge.load(), config.digits
@@ -44,9 +49,9 @@ def caption_report(
     rows: list[tuple[str, dict[str, float]]] = []
     for kind in tqdm(kinds, unit="set of captions", leave=False):
         clips = data_of(card, None, "test", combinations=kind).take(np.arange(samples))
-        captions = clips.captions or []
-        real = judge.read(torch.from_numpy(clips.videos).float() / 255, digits)
-        drawn = judge.read(torch.cat(list(sample_batches(model, captions, seed, temperature))), digits)
+        captions, search = clips.captions or [], search_for(clips)
+        real = judge.read(torch.from_numpy(clips.videos).float() / 255, digits, search=search)
+        drawn = judge.read(torch.cat(list(sample_batches(model, captions, seed, temperature))), digits, search=search)
         measured = {f"real test clips, {kind} captions": (real, captions)}
         if model.captioned:
             dealt = [captions[i] for i in np.random.default_rng(seed).permutation(samples)]
@@ -55,22 +60,38 @@ def caption_report(
         else:
             measured["samples"] = (drawn, captions)
         for name, (reading, texts) in measured.items():
-            numbers = caption_fidelity(reading, texts) if model.captioned else {}
-            moving = (reading.motions != NO_MOTION).all(dim=1).float().mean().item()
-            numbers |= {"one_axis": moving, "readable_share": readable_share(reading)}
+            numbers: dict[str, float] = {}
+            if model.captioned:
+                numbers = fidelity_to(clips)(reading, texts)
+            if not told:
+                numbers["one_axis"] = (reading.motions != NO_MOTION).all(dim=1).float().mean().item()
+            numbers["readable_share"] = readable_share(reading)
             rows.append((name, numbers))
             values[name] = numbers
-    columns = list(rows[0][1])
+    columns = list(dict.fromkeys(name for _, numbers in rows for name in numbers))
     names = [name.replace("_", " ") for name in columns]
     drawn_at = f"{samples} clips for each row, seed {seed}, temperature {temperature:g}"
     lines = [f"{drawn_at}; shares in percent, read by the judge", ""]
     lines.append(" " * 36 + "  ".join(names))
     for name, numbers in rows:
-        cells = (f"{100 * numbers[c]:{len(n)}.1f}" for c, n in zip(columns, names, strict=True))
-        lines.append(f"{name:<36}" + "  ".join(cells))
+        cells = (
+            f"{100 * numbers[c]:{len(n)}.1f}" if c in numbers else " " * len(n)
+            for c, n in zip(columns, names, strict=True)
+        )
+        lines.append(f"{name:<36}" + "  ".join(cells).rstrip())
+    meanings = (
+        [
+            "caption match: all that is said is shown. The others: of the glyphs of which it is said, those that show",
+            "it; motion: of those that move one way, then: of those that then move another way. readable share:",
+        ]
+        if told
+        else [
+            "caption match: all digits and motions as said. one axis: every glyph moves along one axis. readable share:"
+        ]
+    )
     lines += [
         "",
-        "caption match: all digits and motions as said. one axis: every glyph moves along one axis. readable share:",
+        *meanings,
         "each glyph reads as the same digit in all frames with a mean confidence above 0.9.",
     ]
     return Report("\n".join(lines), values)

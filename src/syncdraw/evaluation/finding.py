@@ -18,7 +18,7 @@ from torch.nn import functional
 from syncdraw.datasets.idx import GLYPH_SIZE
 
 _FAINT = 0.1  # intensities below this do not count for a centre of mass: a generated clip's black is not quite black
-_FLOOR = 0.2  # intensity that counts as none where intensities are multiplied over the frames
+FLOOR = 0.2  # intensity that counts as none where intensities are multiplied over the frames
 _CENTRE = 14.0  # MNIST's glyphs have their centre of mass here, in pixels from the corner of their 28 x 28
 
 
@@ -114,14 +114,14 @@ class Search:
         scores = []
         for motion, pixels in enumerate(self.pixels):
             weights = _half_resolution(visible, motion)
-            logs = (_half_resolution(residual, motion) / _FLOOR + 1).log() * weights
+            logs = (_half_resolution(residual, motion) / FLOOR + 1).log() * weights
             # Indexing by the pixel along the motion copies whole rows of [across, batch]: the search's speed is this.
             kept = logs[0].index_select(0, pixels[0])
             weight = weights[0].index_select(0, pixels[0])
             for frame in range(1, len(pixels)):
                 kept += logs[frame].index_select(0, pixels[frame])
                 weight += weights[frame].index_select(0, pixels[frame])
-            steady = _floored_exp(kept / (weight + _DOUBT)).unflatten(0, (-1, GLYPH_SIZE // 2))
+            steady = floored_exp(kept / (weight + DOUBT)).unflatten(0, (-1, GLYPH_SIZE // 2))
             along = (self.profile @ steady.flatten(2)).unflatten(1, steady.shape[2:])  # [phase, across, batch]
             both = along.unfold(1, GLYPH_SIZE // 2, 1) @ self.profile  # [phase, lane, batch]
             scores.append(both.permute(2, 0, 1).flatten(1))
@@ -178,7 +178,7 @@ class Search:
         return torch.stack(corners, 1).float(), torch.stack(crops, 1)
 
 
-_DOUBT = 0.5  # frames: a pixel that the other glyphs hide in every frame counts as black
+DOUBT = 0.5  # frames: a pixel that the other glyphs hide in every frame counts as black
 
 
 def _half_resolution(video: Tensor, motion: int) -> Tensor:
@@ -192,8 +192,8 @@ def _half_resolution(video: Tensor, motion: int) -> Tensor:
     return ((pairs[:, :-1] + pairs[:, 1:]) / 4).contiguous()
 
 
-def _floored_exp(mean: Tensor) -> Tensor:
-    return (mean.exp() - 1) * _FLOOR
+def floored_exp(mean: Tensor) -> Tensor:
+    return (mean.exp() - 1) * FLOOR
 
 
 def _rest(grey: Tensor, layers: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -210,8 +210,8 @@ def _steady(residual: Tensor, visible: Tensor, corners: Tensor) -> Tensor:
     A geometric mean is bright only where nearly all frames are, so what merely passes by leaves no trace.
     """
     seen = _cut(visible, corners)
-    logs = (_cut(residual, corners) / _FLOOR + 1).log()
-    return _floored_exp((logs * seen).sum(1) / (seen.sum(1) + _DOUBT))
+    logs = (_cut(residual, corners) / FLOOR + 1).log()
+    return floored_exp((logs * seen).sum(1) / (seen.sum(1) + DOUBT))
 
 
 def _paint(glyph: Tensor, corners: Tensor, like: Tensor) -> Tensor:

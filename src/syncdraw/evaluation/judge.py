@@ -93,7 +93,7 @@ class Judge:
         return cls(reader)
 
     @torch.no_grad()
-    def read(self, videos: Tensor, digits: int, speed: float = 7.2) -> Reading:
+    def read(self, videos: Tensor, digits: int, speed: float = 7.2, search: type[Search] = Search) -> Reading:
         """Find and read so many glyphs in each clip.
 
         Args:
@@ -101,6 +101,7 @@ class Judge:
             digits: glyphs in each clip.
             speed: pixels a frame: where to begin looking for the paths of two or more glyphs. Positions are measured
                 in each frame, so the clips may stray from it.
+            search: looks for two or more glyphs, along the paths that it knows.
 
         Raises:
             UserError: the videos have another shape, are smaller than a glyph, or hold values outside [0, 1].
@@ -115,7 +116,7 @@ class Judge:
         if not (videos.min() >= 0 and videos.max() <= 1):  # false for NaN, too
             raise UserError("the judge reads videos in [0, 1], and these have other values")
         grey = videos.float().mean(2).cpu()
-        find = follow if digits == 1 else Search(grey.shape[1:], digits, speed).find
+        find = follow if digits == 1 else search(grey.shape[1:], digits, speed).find
         parts: list[Reading] = []
         # Few clips at a time: the search's maps of 8 clips fit a core's cache.
         for clips in grey.split(8):

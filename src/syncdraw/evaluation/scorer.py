@@ -10,8 +10,9 @@ from syncdraw.datasets.clips import Clips
 from syncdraw.evaluation.distances import frechet_distance, unit
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.models import DrawingModel
-from syncdraw.evaluation.readings import Reading, caption_fidelity, clip_features, readable_share
+from syncdraw.evaluation.readings import Reading, clip_features, readable_share
 from syncdraw.evaluation.samples import sample_batches
+from syncdraw.evaluation.stories import fidelity_to, search_for
 
 
 class Scorer:
@@ -24,6 +25,7 @@ class Scorer:
 
     def __init__(self, clips: Clips, config: BouncingMNISTConfig) -> None:
         self.judge, self.config = Judge.load(), config
+        self.fidelity, self.search = fidelity_to(clips), search_for(clips)
         self.captions = clips.captions or []
         self.real = clip_features(self._read(unit(torch.from_numpy(clips.videos))))
 
@@ -38,8 +40,8 @@ class Scorer:
             "frechet_distance": frechet_distance(self.real, clip_features(reading)),
         }
         if model.captioned:
-            scores["caption_match"] = caption_fidelity(reading, self.captions)["caption_match"]
+            scores["caption_match"] = self.fidelity(reading, self.captions)["caption_match"]
         return scores
 
     def _read(self, videos: Tensor) -> Reading:
-        return self.judge.read(videos, self.config.digits, SPEED)
+        return self.judge.read(videos, self.config.digits, SPEED, self.search)

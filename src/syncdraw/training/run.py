@@ -18,6 +18,7 @@ from syncdraw.config import SyncDrawConfig, VGANConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.from_torch import as_clips
+from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import bound
 from syncdraw.evaluation.scorer import Scorer
@@ -149,14 +150,14 @@ def usual_evaluators(validation: Dataset, config: RunConfig) -> list[Evaluator]:
     scorer: list[Scorer] = []
 
     def judged(model: Any) -> dict[str, float]:
-        assert isinstance(validation, BouncingMNIST)
+        assert isinstance(validation, BouncingMNIST | MNISTStories)
         if not scorer:
             clips = validation.take(np.arange(min(VALIDATION_CLIPS, len(validation)), dtype=np.int64))
             scorer.append(Scorer(clips, validation.config))
         return scorer[0].scores(model, seed)
 
     found: list[Evaluator] = [] if isinstance(config.model, VGANConfig) else [bounded]
-    digits = isinstance(validation, BouncingMNIST) and validation.config.glyphs is None
+    digits = isinstance(validation, BouncingMNIST | MNISTStories) and validation.config.glyphs is None
     return [*found, judged] if digits else found
 
 
