@@ -42,6 +42,16 @@ def making() -> ModuleType:
     return module
 
 
+def made(making: ModuleType) -> list[Path]:
+    """The page's files, once the site has been built: to export the generator takes a minute."""
+    if not all(path.is_file() for path in making.cached()):
+        pytest.skip("the page's files are not there: make docs makes them")
+    try:
+        return list(making.page_files())
+    except making.UnavailableError as error:
+        pytest.skip(f"the page cannot be made: {error}")
+
+
 @pytest.fixture(scope="module")
 def model() -> SyncDraw:
     return pretrained.load("mnist1-captions")
@@ -50,10 +60,7 @@ def model() -> SyncDraw:
 @pytest.fixture(scope="module")
 def site(making: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page on its own, without the site around it."""
-    try:
-        files = making.page_files()
-    except making.UnavailableError as error:
-        pytest.skip(f"the page cannot be made: {error}")
+    files = made(making)
     folder = tmp_path_factory.mktemp("site")
     (folder / "play").mkdir()
     for path in files:
@@ -80,22 +87,9 @@ def link(site: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no browser is installed: apt-get install chromium")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=found, args=arguments)
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def page(browser: Any, link: str) -> Iterator[Any]:
+def page(chromium: Any, link: str) -> Iterator[Any]:
     """The page with its first clip, on a telephone. It asks nobody else for anything, and complains of nothing."""
-    context = browser.new_context(viewport={"width": 375, "height": 800}, accept_downloads=True)
+    context = chromium.new_context(viewport={"width": 375, "height": 800}, accept_downloads=True)
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
     complaints: list[str] = []
@@ -123,6 +117,7 @@ def number(page: Any, name: str) -> int:
 def test_the_shipped_generator_is_small_and_draws_the_same(making: ModuleType, model: SyncDraw) -> None:
     """4.3 MB: in single precision its weights alone would take more than 8."""
     runtime = pytest.importorskip("onnxruntime")
+    made(making)
     file, notes = making.exported()
     assert file.stat().st_size < 5e6
     assert json.loads(notes.read_text())["licence"] == "Apache-2.0 AND CC-BY-SA-3.0"

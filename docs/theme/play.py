@@ -90,15 +90,9 @@ def fetch(package: Package) -> list[Path]:
     return files
 
 
-def exported() -> list[Path]:
-    """The generator, and model.json: its notes, and how captions are read. From the cache if nothing changed.
-
-    Raises:
-        UnavailableError: the packages that write it are not installed.
-    """
-    from syncdraw import exporting, pretrained, wordings
-    from syncdraw.datasets.bouncing_mnist import DIAGONAL, STILL, caption
-    from syncdraw.errors import UserError
+def cached() -> list[Path]:
+    """Where the generator and its notes lie once they are made of the package as it is now."""
+    from syncdraw import exporting, pretrained
 
     source = Path(exporting.__file__).parent
     weights = pretrained.SHIPPED / MODEL
@@ -110,7 +104,20 @@ def exported() -> list[Path]:
     ]
     key = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in content)).hexdigest()[:16]
     folder = CACHE / f"{MODEL}-{key}"
-    files = [folder / "model.onnx", folder / "model.json"]
+    return [folder / "model.onnx", folder / "model.json"]
+
+
+def exported() -> list[Path]:
+    """The generator, and model.json: its notes, and how captions are read. From the cache if nothing changed.
+
+    Raises:
+        UnavailableError: the packages that write it are not installed.
+    """
+    from syncdraw import exporting, pretrained, wordings
+    from syncdraw.datasets.bouncing_mnist import DIAGONAL, STILL, caption
+    from syncdraw.errors import UserError
+
+    files = cached()
     if all(path.is_file() for path in files):
         return files
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -129,7 +136,7 @@ def exported() -> list[Path]:
             "motions": {name: caption([0], [motion]).removeprefix("digit 0") for motion, name in names.items()},
         }
         (made / "model.json").write_text(json.dumps(notes))
-        _put(made, folder)
+        _put(made, files[0].parent)
     return files
 
 
