@@ -17,13 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch._dynamo  # which the optimisers import: once, and not in each process
 
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.errors import UserError
 from syncdraw.training import loop, run_folder, together
 from syncdraw.training.batches import Batches, tensors_in
 from syncdraw.training.optimization import Optimization
-from training_runs import RUN, VARIANTS, changed, go, quick
+from training_runs import MUON, RUN, VARIANTS, changed, go, quick
 
 
 def work(rank: int, count: int, variant: str, out: Path) -> None:
@@ -38,7 +39,8 @@ def work(rank: int, count: int, variant: str, out: Path) -> None:
         return batch
 
     Batches.at = noting  # type: ignore[method-assign]
-    changes = {**VARIANTS[variant], "train.batch_size": 8, "train.max_steps": 50, "train.every": 25}
+    changes = {**VARIANTS[variant], "train.batch_size": 8, "train.every": 25}
+    changes["train.max_steps"] = 50 if variant == MUON else 12
     resume = run_folder.RunFolder(out).holds_run
     last = rank == count - 1
     if out.name == "stopped" and last and not resume:

@@ -14,12 +14,12 @@ import torch
 
 from syncdraw import read_video
 from syncdraw.training.processes import Processes
-from training_runs import metrics, model_step, state
+from training_runs import MUON, metrics, model_step, state
 
 SCRIPT = Path(__file__).parent / "sharing_work.py"
 
 
-MUON, LAYERS = "Muon, held gradients", "two layers, a sentence, endless"
+LAYERS = "two layers, a sentence, endless"
 
 
 def share(*jobs: tuple[int, str, Path]) -> subprocess.CompletedProcess[str]:
@@ -36,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     folder = tmp_path_factory.mktemp("runs")
     counts = [(count, MUON) for count in (1, 2, 4)] + [(count, LAYERS) for count in (1, 2)]
     jobs = [(count, variant, folder / f"{count} {variant}") for count, variant in counts]
-    done = share(*jobs, (2, MUON, folder / "stopped"), (4, MUON, folder / "stopped"))
+    done = share(*jobs, (2, MUON, folder / "stopped"), (1, MUON, folder / "stopped"))
     assert done.returncode == 0, done.stderr
     return folder, done.stdout.splitlines()
 
@@ -47,8 +47,8 @@ def seen(out: Path, rank: int) -> list[list[torch.Tensor]]:
 
 @pytest.mark.parametrize(("count", "variant"), [(2, MUON), (4, MUON), (2, LAYERS)])
 def test_several_processes_train_as_one_does(count: int, variant: str, runs: tuple[Path, list[str]]) -> None:
-    """Over 50 steps: the same clips, words and noise, the same losses and norms, the same weights to float tolerance;
-    and the same bounds on held-out clips, which they share out, and the same samples.
+    """Over 50 steps, or 12: the same clips, words and noise, the same losses and norms, and the same weights to float
+    tolerance; the same bounds on held-out clips, which they share out, and the same samples.
 
     Gradients are held to the median of the whole batch, so that they do not depend on who has which clip.
     """
@@ -57,20 +57,20 @@ def test_several_processes_train_as_one_does(count: int, variant: str, runs: tup
         for tensor, *shares in zip(whole, *parts, strict=True):
             assert {len(part) for part in shares} == {8 // count}
             assert torch.equal(tensor, torch.cat(shares))
-    assert_alike(one, several)
+    assert_alike(one, several, 50 if variant == MUON else 12)
 
 
-def assert_alike(one: Path, several: Path) -> None:
+def assert_alike(one: Path, several: Path, steps: int) -> None:
     """Metrics, weights and samples, to float tolerance."""
     lines = metrics(one)
-    assert len(lines) == 52
+    assert len(lines) == steps + steps // 25 + (steps % 25 > 0)
     for line, other in zip(lines, metrics(several), strict=True):
         assert line == pytest.approx(other, rel=2e-4, abs=2e-4)
     for name, weights in state(one)["model"].items():
         torch.testing.assert_close(state(several)["model"][name], weights, rtol=1e-3, atol=2e-5)
-    first, second = (read_video(folder / "samples" / "step_0000050.gif")[0] for folder in (one, several))
+    first, second = (read_video(folder / "samples" / f"step_{steps:07}.gif")[0] for folder in (one, several))
     assert (first - second).abs().max() <= 2 / 255
-    assert model_step(several) == 50
+    assert model_step(several) == steps
 
 
 def test_a_signal_to_one_process_stops_all_of_them_at_one_step(runs: tuple[Path, list[str]]) -> None:
@@ -78,26 +78,20 @@ def test_a_signal_to_one_process_stops_all_of_them_at_one_step(runs: tuple[Path,
     folder, said = runs
     stopped, whole = folder / "stopped", folder / f"1 {MUON}"
     assert said == 2 * [f'"stopped at step 6; syncdraw train --resume --out {stopped} goes on"']
-    for rank in range(4):
-        assert len(seen(stopped, rank)) == len(seen(whole, 0)) - 6  # it did not begin again
-    assert_alike(whole, stopped)
+    assert len(seen(stopped, 0)) == len(seen(whole, 0)) - 6  # it did not begin again
+    assert_alike(whole, stopped, 50)
 
 
-@pytest.mark.parametrize(
-    ("what", "reason"),
-    [
-        ("killed", "process 1 ended without a word: it was killed, or its machine is gone"),
-        ("broken", "process 1 ended: this process has nothing to eat"),
-        ("stuck", "process 1 ended without a word: it was killed, or its machine is gone"),
-    ],
-)
-def test_where_one_process_ends_the_others_do_with_its_reason(what: str, reason: str, tmp_path: Path) -> None:
-    """Within a minute, also where they are stuck in an operation that they share with it."""
+def test_where_one_process_ends_the_others_do_with_its_reason(tmp_path: Path) -> None:
+    """Each of three runs within a minute, also where the others are stuck in what no exception reaches."""
     began = time.monotonic()
-    done = share((2, MUON, tmp_path / what))
-    assert time.monotonic() - began < 60
+    done = share(*((2, MUON, tmp_path / what) for what in ("killed", "broken", "stuck")))
+    assert time.monotonic() - began < 3 * 60
     assert done.returncode != 0
-    assert reason in done.stderr
+    killed = "process 1 ended without a word: it was killed, or its machine is gone"
+    reasons = [line.partition("rror: ")[2] for line in done.stderr.splitlines() if "rror: " in line]
+    assert sorted(reasons) == sorted([killed, "process 1 ended: this process has nothing to eat",
+                                      "this process has nothing to eat", killed])  # fmt: skip
     assert "Traceback" not in done.stderr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from syncdraw.config import Protocol as Pixels
@@ -62,3 +63,13 @@ class DrawingModel(Protocol):
     def captioned(self) -> bool: ...
     def generate(self, what: int | Sequence[str], *, seed: Any = 0, temperature: float = 1.0) -> Tensor: ...
     def noise(self, which: Any, seed: int = 0) -> Any: ...
+
+
+def drawn(model: DrawingModel, what: int | Sequence[str], seed: int, part: slice, temperature: float = 1.0) -> Tensor:
+    """Some of the videos that `model.generate` draws under a seed, one or more, and no others."""
+    generator: int | torch.Generator = seed
+    if part.start:
+        generator = torch.Generator().manual_seed(seed)
+        model.noise([generator] * part.start)  # that of those before
+    some = part.stop - part.start if isinstance(what, int) else what[part]
+    return model.generate(some, seed=generator, temperature=temperature)

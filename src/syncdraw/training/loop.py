@@ -20,8 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from syncdraw.errors import UserError
-from syncdraw.evaluation.models import DrawingModel
-from syncdraw.evaluation.samples import sample_batches
+from syncdraw.evaluation.models import DrawingModel, drawn
 from syncdraw.pretrained import check_numbers
 from syncdraw.training.batches import Batches
 from syncdraw.training.learning import Learner
@@ -77,11 +76,12 @@ def fit(
         for evaluator in evaluators:
             values |= evaluator(model)
         part = processes.part(what if isinstance(what, int) else len(what))
-        drawn = processes.collect(list(sample_batches(model, what, 0, part=part)))
+        videos = [drawn(model, what, 0, part).cpu()] if part.start < part.stop else []
+        videos = processes.collect(videos)
         model.train()
         if processes.first:
             run.log(step, meter.seconds, values)
-            run.show(step, torch.cat(drawn))
+            run.show(step, torch.cat(videos))
 
     def save(step: int) -> None:
         reached = {"step": step, "seconds": meter.seconds, "window": meter.window}
