@@ -20,8 +20,8 @@ RECIPES = ("paper/mnist1", "mnist1-captions", "mnist2-captions")
 HERE = Path(__file__).parents[1] / "src"
 
 
-def made(recipe: str, batch_size: int, threads: int, count: int) -> float:
-    """Milliseconds a batch, fetched ahead by so many threads."""
+def made(recipe: str, batch_size: int, threads: int, count: int) -> tuple[float, float]:
+    """Milliseconds a batch, fetched ahead by so many threads: by the clock, and of all threads' work."""
     import torch
 
     from syncdraw.building import build
@@ -38,10 +38,10 @@ def made(recipe: str, batch_size: int, threads: int, count: int) -> float:
     batches = Batches(model, dataset, batch_size, 0, Processes(0, 1, torch.device("cpu")), 20)
     batches.threads = threads
     batches.at(0)
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     for _ in batches.ahead(1, 1 + count):
         pass
-    return 1000 * (time.perf_counter() - start) / count
+    return 1000 * (time.perf_counter() - start) / count, 1000 * (time.process_time() - worked) / count
 
 
 def alone(arguments: argparse.Namespace) -> None:
@@ -63,17 +63,22 @@ def main() -> None:
     if arguments.alone:
         return alone(arguments)
     versions = {"now": HERE} | ({"before": arguments.beside} if arguments.beside else {})
-    best: dict[str, list[float]] = {}
+    best: dict[str, list[list[float]]] = {}
     for _ in range(arguments.turns):
         for name, source in versions.items():
             command = [sys.executable, __file__, "--alone", "--batch_size", str(arguments.batch_size),
                        "--count", str(arguments.count)]  # fmt: skip
             environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
             found = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
-            best[name] = [min(pair) for pair in zip(found, best.get(name, found), strict=True)]
+            pairs = zip(found, best.get(name, found), strict=True)
+            best[name] = [[min(times) for times in zip(*pair, strict=True)] for pair in pairs]
     rows: list[dict[str, Any]] = []
     for number, (recipe, threads) in enumerate((recipe, threads) for recipe in RECIPES for threads in (1, 4)):
-        times = {f"ms_{name}": round(values[number], 1) for name, values in best.items()}
+        times = {
+            f"{kind}_{name}": round(values[number][place], 1)
+            for place, kind in enumerate(("ms", "worked_ms"))
+            for name, values in best.items()
+        }
         rows.append({"recipe": recipe, "threads": threads, **times})
         print(rows[-1])
     if arguments.out:

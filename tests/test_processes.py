@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from syncdraw import read_video
+from syncdraw.building import build
+from syncdraw.config import CaptionConfig
+from syncdraw.datasets.bouncing_mnist import BouncingMNIST
+from syncdraw.evaluation.bounds import bound
+from syncdraw.evaluation.models import drawn
+from syncdraw.evaluation.scorer import Scorer
 from syncdraw.training.processes import Processes
-from training_runs import MUON, metrics, model_step, state
+from syncdraw.vocabulary import Vocabulary
+from training_runs import DATA, MODEL, MUON, metrics, model_step, state
 
 SCRIPT = Path(__file__).parent / "sharing_work.py"
 
@@ -129,3 +141,56 @@ def test_parts_are_even_and_cover_everything() -> None:
             assert [number for part in parts for number in range(things)[part]] == list(range(things))
             sizes = [len(range(things)[part]) for part in parts]
             assert max(sizes) - min(sizes) <= 1
+
+
+class Thread(Processes):
+    """One of several threads that share their work as processes do."""
+
+    def __init__(self, rank: int, count: int, barrier: threading.Barrier, found: dict[int, list[Any]]) -> None:
+        super().__init__(rank, count, torch.device("cpu"))
+        object.__setattr__(self, "barrier", barrier)
+        object.__setattr__(self, "found", found)
+
+    def collect(self, items: list[Any]) -> list[Any]:
+        self.found[self.rank] = items  # type: ignore[attr-defined]
+        self.barrier.wait(60)  # type: ignore[attr-defined]
+        together = [item for rank in range(self.count) for item in self.found[rank]]  # type: ignore[attr-defined]
+        self.barrier.wait(60)  # type: ignore[attr-defined]
+        return together
+
+
+def in_threads(count: int, work: Callable[[Processes], Any]) -> list[Any]:
+    barrier, found = threading.Barrier(count), dict[int, list[Any]]()
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda rank: work(Thread(rank, count, barrier, found)), range(count)))
+
+
+@pytest.mark.parametrize("captioned", [False, True])
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_what_is_measured_does_not_depend_on_who_measures_what(count: int, captioned: bool) -> None:
+    """The bound on six clips, what the judge sees in as many samples, and the samples; seven have nothing for one."""
+    torch.manual_seed(0)
+    data = BouncingMNIST(DATA, "validation")
+    vocabulary = Vocabulary.from_captions(data.wordings()).words
+    captions = CaptionConfig(route="alignment", size=4, vocabulary=vocabulary) if captioned else CaptionConfig()
+    config = dataclasses.replace(MODEL, captions=captions)
+    clips = data.take(np.arange(6))
+    what = clips.captions if captioned else 6
+
+    def work(sharing: Processes) -> tuple[Any, dict[str, float], torch.Tensor]:
+        model = build(config)
+        model.load_state_dict(weights)
+        model.eval()
+        measured = bound(model, data, protocol="grey", clips=6, batch_size=4, seed=3, sharing=sharing)
+        scores = Scorer(clips, DATA, sharing).scores(model, 5)
+        part = sharing.part(6)
+        drawn_here = [drawn(model, what, 2, part)] if part.start < part.stop else []
+        return measured, scores, torch.cat(sharing.collect(drawn_here))
+
+    weights = build(config).state_dict()
+    expected, scores, videos = work(Processes(0, 1, torch.device("cpu")))
+    for found, found_scores, found_videos in in_threads(count, work):
+        for name, value in dataclasses.asdict(expected).items():
+            assert getattr(found, name) == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5)), name
+        assert found_scores == pytest.approx(scores, rel=1e-3, abs=1e-3)
+        torch.testing.assert_close(found_videos, videos)

@@ -6,6 +6,7 @@ Left to themselves the others would wait for one that was killed, for as long as
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -119,7 +120,9 @@ def together(rank: int, count: int) -> Iterator[None]:
         yield
     except RuntimeError as error:
         # Where another process ends, an operation fails that both were to do.
-        if reason := watch.why(10 * BEAT):
+        with undisturbed():
+            reason = watch.why(10 * BEAT)
+        if reason:
             watch.end()
             raise UserError(reason) from error
         watch.end(_line(error))
@@ -131,6 +134,20 @@ def together(rank: int, count: int) -> Iterator[None]:
         watch.end()
     finally:
         _watching.clear()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, SIGTERM is passed over: torchrun sends it as soon as one process has ended, and half a minute later it
+    ends all of them without asking."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _line(error: BaseException) -> str:
