@@ -117,7 +117,7 @@ class Processes:
     @contextmanager
     def together(self) -> Iterator[None]:
         """Inside, this process ends within a minute where another does, with its reason."""
-        with together(self.rank, self.count):
+        with together(self.rank, self.count if distributed.is_initialized() else 1):
             yield
 
     def _average(self, tensors: Sequence[Tensor]) -> None:
