@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from communication import sent
 from syncdraw.config import FROM_DATA
 from syncdraw.training import RunConfig, read_recipe
 
@@ -458,6 +459,28 @@ def story_judge() -> list[str]:
     return table(["digits", "captions", "clips", *names.values()], rows)
 
 
+def feed() -> list[str]:
+    values = measured("feed")
+    columns = [f"{kind}_{when}" for kind in ("ms", "worked_ms") for when in ("before", "now")]
+    rows = [
+        [f"`{row['recipe']}`", f"{row['threads']}", *(f"{row[column]:.0f} ms" for column in columns)]
+        for row in values["rows"]
+    ]
+    name = f"{values['processor']}, {values['cores']} cores"
+    return table([name, "threads", "a batch, before", "now", "work of all threads, before", "now"], rows)
+
+
+def communication() -> list[str]:
+    rows = []
+    for row in measured("communication")["rows"]:
+        own = sent(row["averaged_bytes"], 100 * row["gathered_bytes_a_clip"], 8)
+        at = [f"{1000 * own / speed:.2g} ms" for speed in (300e9, 12.5e9, 1.25e9)]
+        megabytes = [f"{row['averaged_bytes'] / 1e6:.1f} MB", f"{own / 1e6:.1f} MB"]
+        rows.append([f"`{row['recipe']}`", f"{row['parameters']:,}", *megabytes, f"{row['operations']}", *at])
+    speeds = ["at 300 GB/s", "at 100 Gbit/s", "at 10 Gbit/s"]
+    return table(["a step of", "parameters", "averaged", "sent by each of 8", "operations", *speeds], rows)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models, "bounds": bounds, "training": training, "captions": captions, "readable": readable,
     "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined, "distances": distances,
@@ -466,6 +489,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "equal-time-muon": lambda: equal_time("ablation-two-minutes"), "recipes": recipes, "gpu": gpu,
     "cpu": cpu, "cpu-parts": cpu_parts, "scaling": scaling,
     "story-judge": story_judge,
+    "feed": feed, "communication": communication,
     "settings-everyone": settings_of("everyone"), "settings-researchers": settings_of("researchers"),
     "settings-recipes": settings_of("recipes"), "settings-data": settings_of("the data"),
 }  # fmt: skip

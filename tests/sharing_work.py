@@ -1,22 +1,30 @@
 """Trains models in several processes, for test_processes.py: python sharing_work.py PROCESSES VARIANT FOLDER ...
 
-Of a folder named `stopped` the last process alone is sent a signal, in step 5, and after that the run goes on.
+In a run whose folder is named `stopped` the last process alone is sent a signal, in step 5, and after that the run goes
+on. In one named `killed` it is killed then, in one named `broken` it has an error of its own, and in one named `stuck`
+it is killed while the other is busy where nothing tells it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch._dynamo  # which the optimisers import: once, and not in each process
 
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
-from syncdraw.training import loop, run_folder
+from syncdraw.errors import UserError
+from syncdraw.training import loop, run_folder, together
 from syncdraw.training.batches import Batches, tensors_in
-from training_runs import RUN, VARIANTS, changed, go, quick
+from syncdraw.training.optimization import Optimization
+from training_runs import MUON, RUN, VARIANTS, changed, go, quick
 
 
 def work(rank: int, count: int, variant: str, out: Path) -> None:
@@ -31,10 +39,19 @@ def work(rank: int, count: int, variant: str, out: Path) -> None:
         return batch
 
     Batches.at = noting  # type: ignore[method-assign]
-    changes = {**VARIANTS[variant], "train.batch_size": 6, "train.max_steps": 20, "train.every": 10}
+    changes = {**VARIANTS[variant], "train.batch_size": 8, "train.every": 25}
+    changes["train.max_steps"] = 50 if variant == MUON else 12
     resume = run_folder.RunFolder(out).holds_run
-    if out.name == "stopped" and rank == count - 1 and not resume:
-        stop_in_step(5)
+    last = rank == count - 1
+    if out.name == "stopped" and last and not resume:
+        in_step(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    elif out.name == "killed" and last:
+        in_step(5, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    elif out.name == "broken" and last:
+        in_step(5, complain)
+    elif out.name == "stuck":
+        together.SILENCE, together.GRACE = 6.0, 1.0
+        in_step(5, lambda: os.kill(os.getpid(), signal.SIGKILL) if last else time.sleep(300))
     try:
         go(changed(RUN, changes), out, resume=resume)
     except KeyboardInterrupt as stopped:
@@ -42,20 +59,20 @@ def work(rank: int, count: int, variant: str, out: Path) -> None:
     torch.save(seen, out.parent / f"seen-{out.name}-{rank}.bin")
 
 
-def stop_in_step(step: int) -> None:
-    """A signal reaches this one of the processes alone."""
-    import signal
-
-    from syncdraw.training.optimization import Optimization
-
+def in_step(step: int, action: Callable[[], object]) -> None:
+    """Something happens to this one of the processes alone."""
     begin = Optimization.begin
 
-    def stopping(self: Optimization, now: int) -> None:
+    def hooked(self: Optimization, now: int) -> None:
         if now == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            action()
         begin(self, now)
 
-    Optimization.begin = stopping  # type: ignore[method-assign]
+    Optimization.begin = hooked  # type: ignore[method-assign]
+
+
+def complain() -> None:
+    raise UserError("this process has nothing to eat")
 
 
 def free_port() -> str:

@@ -17,6 +17,7 @@ from syncdraw.datasets.prepared import ClipConfig, PreparedClips
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.video_folder import list_folder
 from syncdraw.errors import UserError
+from syncdraw.gaussian import normal_numbers
 from syncdraw.model import Batch, Noise
 from syncdraw.training.batches import Batches, mapped, mix, tensors_in
 from syncdraw.training.processes import Processes
@@ -131,3 +132,14 @@ def test_a_batch_of_any_shape_is_mapped() -> None:
 def test_mixed_seeds_differ() -> None:
     assert len({mix(seed, step) for seed in range(20) for step in range(20)}) == 400
     assert mix(1, 23) != mix(12, 3)
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 1), (0, 40), (3, 13), (3, 14), (16, 16), (31, 2), (39, 1)])
+def test_noise_of_a_place_does_not_depend_on_which_others_are_asked_for(first: int, count: int) -> None:
+    whole = normal_numbers(5, 0, 40, (2, 3))
+    assert torch.equal(normal_numbers(5, first, count, (2, 3)), whole[first : first + count])
+    assert len({*whole.flatten().tolist()}) == whole.numel()
+    assert not torch.isin(whole, normal_numbers(6, 0, 40, (2, 3))).any()
+    many = normal_numbers(0, 0, 2000, (10,))
+    assert abs(many.mean()) < 0.03
+    assert abs(many.std() - 1) < 0.02

@@ -27,10 +27,11 @@ RUN = RunConfig(model=MODEL, bouncing=DATA, train=TrainConfig(max_steps=11, batc
 """Saved at steps 3, 6, 9 and 11; with `LOG_EVERY` 4 its lines of metrics are those of steps 4, 8 and 11."""
 
 ALIGNED = dataclasses.replace(MODEL, captions=CaptionConfig(route="alignment", size=4))
+MUON = "Muon, held gradients"
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "captions, averaged": {"model": ALIGNED, "bouncing.digits": 2, "train.optimizer.ema": 0.9},
-    "Muon, held gradients": {
+    MUON: {
         "train.optimizer.matrix_learning_rate": 3e-3,
         "train.optimizer.final_learning_rate": 1e-5,
         "train.optimizer.gradient_ratio": 1.5,
@@ -213,7 +214,7 @@ def disturb_random_numbers() -> None:
 
 
 __all__ = [
-    "ALIGNED", "DATA", "MODEL", "RUN", "VARIANTS", "OptimizerConfig", "PowerCutError", "StartConfig", "TrainConfig",
-    "assert_same", "assert_same_run", "before_step", "break_before", "broken_off", "broken_off_by", "changed",
-    "content", "cut", "disturb_random_numbers", "go", "metrics", "model_step", "quick", "state",
+    "ALIGNED", "DATA", "MODEL", "MUON", "RUN", "VARIANTS", "OptimizerConfig", "PowerCutError", "StartConfig",
+    "TrainConfig", "assert_same", "assert_same_run", "before_step", "break_before", "broken_off", "broken_off_by",
+    "changed", "content", "cut", "disturb_random_numbers", "go", "metrics", "model_step", "quick", "state",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -48,3 +49,26 @@ def choose(log_weights: Float[Tensor, "*batch choice"], noise: Float[Tensor, " b
     uniform = torch.special.ndtr(noise)
     passed = (log_weights.exp().cumsum(dim=-1) < uniform[:, None]).sum(dim=1)
     return passed.clamp(max=log_weights.shape[-1] - 1)  # where rounding leaves the sum below 1
+
+
+NEIGHBOURS = 16
+"""Items whose numbers are drawn at once. One by one, threads that draw would wait for each other all the time; all at
+once, each of several processes would draw everybody's numbers."""
+
+
+def normal_numbers(seed: int, first: int, count: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers for some items of a long row, `[count, *shape]`.
+
+    An item's numbers depend on the seed and its place alone, and not on which others are asked for.
+
+    Args:
+        first: the place of the first item.
+    """
+    groups = range(first // NEIGHBOURS, -(-(first + count) // NEIGHBOURS))
+    drawn = []
+    for group in groups:
+        mixed = np.random.SeedSequence((seed, group)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(mixed[0] >> np.uint64(1)))
+        drawn.append(torch.randn(NEIGHBOURS, *shape, generator=generator))
+    before = first - groups.start * NEIGHBOURS
+    return torch.cat(drawn)[before : before + count]

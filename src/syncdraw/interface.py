@@ -18,6 +18,7 @@ from torch.nn import functional
 from syncdraw.captions import Conditioner
 from syncdraw.config import Protocol, SyncDrawConfig
 from syncdraw.errors import UserError
+from syncdraw.gaussian import normal_numbers
 
 if TYPE_CHECKING:
     from syncdraw.model import Drawing, Generator
@@ -66,7 +67,7 @@ class Interface(nn.Module):
         self,
         videos: UInt8[np.ndarray, "batch frame channel height width"],
         captions: Sequence[str] | None,
-        generator: torch.Generator,
+        seed: int | torch.Generator,
         length: int = 0,
         skip: int = 0,
     ) -> Batch:
@@ -74,14 +75,18 @@ class Interface(nn.Module):
 
         Args:
             captions: of the clips; a model without captions passes over them.
+            seed: of the noise of the whole batch that these clips are from; or what draws noise clip by clip.
             length: captions' numbers are padded to so many, so that batches have one shape.
             skip: clips of the same batch that come before these, in the hands of other processes.
         """
         tokens = self.tokenise(captions if self.captioned else None, len(videos))
         if tokens is not None and not tokens.is_floating_point():
             tokens = functional.pad(tokens, (0, max(0, length - tokens.shape[-1])))
-        noise = self._noise([generator] * (skip + len(videos)))
-        return Batch(torch.from_numpy(videos), tokens, Noise(*(part[skip:] for part in noise)))
+        if isinstance(seed, torch.Generator):
+            noise = Noise(*(part[skip:] for part in self._noise([seed] * (skip + len(videos)))))
+        else:
+            noise = self._split(normal_numbers(seed, skip, len(videos), self._noise_shape))
+        return Batch(torch.from_numpy(videos), tokens, noise)
 
     def bound(self, batch: Batch, protocol: Protocol | None = None) -> Drawing:
         """L_X and L_Z of prepared clips, under the model's own protocol unless another is given."""
@@ -150,9 +155,18 @@ class Interface(nn.Module):
         return self._noise(generators).to(self.device)
 
     def _noise(self, generators: Sequence[torch.Generator | None]) -> Noise:
-        sizes = (self.config.latent_size, self.generator.prior.noise_size, self.conditioner.noise_size)
-        shape = (self.config.draw_steps, sum(sizes))
-        return Noise(*torch.stack([torch.randn(shape, generator=g) for g in generators]).split(sizes, dim=2))
+        return self._split(torch.stack([torch.randn(self._noise_shape, generator=g) for g in generators]))
+
+    def _split(self, numbers: Float[Tensor, "batch draw_step number"]) -> Noise:
+        return Noise(*numbers.split(self._noise_sizes, dim=2))
+
+    @property
+    def _noise_sizes(self) -> tuple[int, int, int]:
+        return self.config.latent_size, self.generator.prior.noise_size, self.conditioner.noise_size
+
+    @property
+    def _noise_shape(self) -> tuple[int, int]:
+        return self.config.draw_steps, sum(self._noise_sizes)
 
     def tokenise(self, captions: Sequence[str] | None, count: int) -> Tensor | None:
         """The captions as numbers, for `count` videos."""

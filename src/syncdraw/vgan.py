@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from syncdraw.config import VGANConfig
 from syncdraw.errors import UserError
-from syncdraw.gaussian import at_least_float32
+from syncdraw.gaussian import at_least_float32, normal_numbers
 
 MASK_SPARSITY = 0.1
 """lambda, the weight of the mask's L1 norm. As in the released code it is the norm's mean over the mask's numbers, not
@@ -196,12 +196,16 @@ class VGAN(nn.Module):
         self,
         videos: UInt8[np.ndarray, "batch frame channel height width"],
         captions: Sequence[str] | None,
-        generator: torch.Generator,
+        seed: int | torch.Generator,
         length: int = 0,
         skip: int = 0,
     ) -> Batch:
         """Clips and a code for each, on the host; what captions say is not heeded."""
-        return Batch(torch.from_numpy(videos), self._codes([generator] * (skip + len(videos)))[skip:])
+        if isinstance(seed, torch.Generator):
+            codes = self._codes([seed] * (skip + len(videos)))[skip:]
+        else:
+            codes = normal_numbers(seed, skip, len(videos), (self.config.latent_size,))
+        return Batch(torch.from_numpy(videos), codes)
 
     def noise(self, which: int | Sequence[torch.Generator | None], seed: int = 0) -> Float[Tensor, "count latent"]:
         """The codes of videos 0..which under a seed, the same on every device and for any count; or one code from each

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Int
@@ -29,10 +29,15 @@ def normalise(caption: str) -> list[str]:
     other punctuation separates ("up-and-down" -> "up", "and", "down"). Compatible forms of a character are one (a
     full-width 3 is a 3), and letters of every script are kept. May be empty.
     """
+    return list(_words(caption))
+
+
+@lru_cache(maxsize=2**14)  # training meets the same captions again and again
+def _words(caption: str) -> tuple[str, ...]:
     # Case folding and dropped characters can each undo the normal form, so it is taken after each of them.
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", caption).casefold())
     text = unicodedata.normalize("NFKC", "".join(map(_without_punctuation, text)))
-    return [word for word in text.split() if word != "the"]
+    return tuple(word for word in text.split() if word != "the")
 
 
 def _without_punctuation(character: str) -> str:
@@ -101,11 +106,10 @@ class Vocabulary:
         Raises:
             UserError: a caption is empty or has a word that is not in the vocabulary.
         """
-        rows = [
-            torch.tensor([self._find(word, caption) for word in normalise(caption)])
-            for caption in check_captions(captions)
-        ]
-        return pad_sequence(rows, batch_first=True, padding_value=PADDING)
+        places = {caption: place for place, caption in enumerate(dict.fromkeys(check_captions(captions)))}
+        rows = [torch.tensor([self._find(word, caption) for word in normalise(caption)]) for caption in places]
+        distinct = pad_sequence(rows, batch_first=True, padding_value=PADDING)
+        return distinct[[places[caption] for caption in captions]]
 
     def _find(self, word: str, caption: str) -> int:
         if (index := self._index.get(word)) is not None:

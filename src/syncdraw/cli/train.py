@@ -61,14 +61,21 @@ def train(
         changes = merged(more, changes)
     made = read(changes, "the command line")
     from syncdraw.training.own_clips import with_own_clips
+    from syncdraw.training.processes import Processes
     from syncdraw.training.stages import train_recipe
 
-    chosen = start_torch(device)
-    changes = merged(changes, with_own_clips(made.stages[0].config, changes, prepared, choose=recipe == "folder"))
-    made = read(changes, "the command line")
+    usable = start_torch(device)
+    chosen = None if device == "auto" else usable
+    processes = Processes.join(chosen)
     trackers = [TRACKERS[tracker]] if tracker else []
-    folder = train_recipe(made, out, resume=resume, device=None if device == "auto" else chosen, trackers=trackers)
-    print(f"wrote {folder}: syncdraw generate --model {folder} draws, syncdraw evaluate bounds {folder} measures")
+    with processes.together():
+        # One process prepares the clips, and tells the others where they are.
+        own = [with_own_clips(made.stages[0].config, changes, prepared, choose=recipe == "folder")
+               for _ in range(processes.first)]  # fmt: skip
+        made = read(merged(changes, processes.collect(own)[0]), "the command line")
+        folder = train_recipe(made, out, resume=resume, device=chosen, trackers=trackers)
+    if processes.first:
+        print(f"wrote {folder}: syncdraw generate --model {folder} draws, syncdraw evaluate bounds {folder} measures")
 
 
 # What the data decide is no option.

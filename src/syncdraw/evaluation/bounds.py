@@ -17,7 +17,7 @@ from tqdm import tqdm
 from syncdraw.config import Protocol
 from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.errors import UserError
-from syncdraw.evaluation.models import BoundedModel
+from syncdraw.evaluation.models import ALONE, BoundedModel, Sharing
 from syncdraw.interface import targets
 
 
@@ -63,28 +63,31 @@ def bound(
     batch_size: int = 100,
     seed: int = 0,
     progress: bool = False,
+    sharing: Sharing = ALONE,
 ) -> Bound:
     """The evidence lower bound on a data set, one sample of z for each clip.
 
     Args:
         protocol: `binary` or `grey`.
         clips: only the first so many.
+        sharing: processes of which each measures a part of the clips, and gets the bound on all of them.
 
     Raises:
         UserError: `clips` is below 1, or missing where the data set is endless.
     """
     parts, floors = [], []
-    for batch, costs in clip_costs(model, dataset, protocol, clips, batch_size, seed, progress):
+    part = sharing.part(clip_count(dataset, clips))
+    for batch, costs in clip_costs(model, dataset, protocol, part, batch_size, seed, progress):
         parts.append(costs)
         floors.append(entropy_floor(batch, protocol))
-    return mean_bound(parts, floors, protocol)
+    return mean_bound(sharing.collect(parts), sharing.collect(floors), protocol)
 
 
 def clip_costs(
     model: BoundedModel,
     dataset: Dataset,
     protocol: Protocol | None,
-    clips: int | None,
+    part: slice,
     batch_size: int,
     seed: int,
     progress: bool,
@@ -94,23 +97,24 @@ def clip_costs(
 
     Args:
         protocol: None for the model's own.
-        captions: for each clip, in place of its own.
+        part: which clips. Their noise does not depend on it.
+        captions: for each clip of the data set, in place of its own.
     """
-    count = clip_count(dataset, clips)
     generator = torch.Generator().manual_seed(seed)
-    start = 0
+    start, count = part.start, part.stop - part.start
+    skip = {"skip": start} if start else {}
     with evaluating(model), tqdm(total=count, unit="video", disable=not progress, leave=False) as bar:
-        for batch in batches(dataset, count, batch_size):
+        for batch in batches(dataset, part.stop, batch_size, start):
             texts = batch.captions if captions is None else captions[start : start + len(batch)]
-            found = model.bound(model.prepare(batch.videos, texts, generator), protocol)
+            found = model.bound(model.prepare(batch.videos, texts, generator, **skip), protocol)
             yield batch, torch.cat([found.reconstruction[:, None], found.divergence_by_step], dim=1).cpu().double()
-            start += len(batch)
+            start, skip = start + len(batch), {}
             bar.update(len(batch))
 
 
-def batches(dataset: Dataset, count: int, batch_size: int) -> Iterator[Clips]:
-    """The first `count` clips of a data set, `batch_size` at a time."""
-    for start in range(0, count, batch_size):
+def batches(dataset: Dataset, count: int, batch_size: int, first: int = 0) -> Iterator[Clips]:
+    """The first `count` clips of a data set, or those from `first` on, `batch_size` at a time."""
+    for start in range(first, count, batch_size):
         yield dataset.take(np.arange(start, min(start + batch_size, count), dtype=np.int64))
 
 

@@ -149,7 +149,7 @@ def caption_gap(
         raise UserError("these clips have no captions, so what captions tell of them cannot be measured")
 
     def total(texts: Sequence[str]) -> Tensor:
-        costs = clip_costs(model, dataset, None, count, batch_size, seed, progress, texts)
+        costs = clip_costs(model, dataset, None, slice(0, count), batch_size, seed, progress, texts)
         return torch.cat([of_batch.sum(dim=1) for _, of_batch in costs])
 
     right, wrong = total(captions), total(other_captions(captions, seed))

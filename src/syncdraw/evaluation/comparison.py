@@ -18,7 +18,7 @@ from syncdraw.errors import UserError
 from syncdraw.evaluation.distances import frechet_distance, unit
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.models import DrawingModel
-from syncdraw.evaluation.readings import NO_MOTION, Reading, clip_features, identity_kept, readable_share
+from syncdraw.evaluation.readings import NO_MOTION, Reading, clip_features, identity_kept, readable_share, together
 from syncdraw.evaluation.reports import Report, data_of
 from syncdraw.evaluation.samples import sample_batches
 
@@ -109,8 +109,7 @@ def changes(videos: Tensor) -> tuple[float, float]:
 
 def _read(videos: Tensor, digits: int) -> Reading:
     judge = Judge.load()
-    parts = [judge.read(part, digits, SPEED) for part in videos.split(100)]
-    return Reading(*(torch.cat([getattr(part, name) for part in parts]) for name in Reading.__dataclass_fields__))
+    return together([judge.read(part, digits, SPEED) for part in videos.split(100)])
 
 
 def table(rows: Mapping[str, Mapping[str, float | None]]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import safetensors.torch
@@ -21,7 +20,7 @@ from torch.nn import functional
 from syncdraw.datasets.idx import GLYPH_SIZE
 from syncdraw.errors import UserError
 from syncdraw.evaluation.finding import Search, follow
-from syncdraw.evaluation.readings import NO_MOTION, Reading
+from syncdraw.evaluation.readings import NO_MOTION, Reading, together
 
 JUDGE_FOLDER = Path(__file__).parents[1] / "weights" / "judge"
 """The shipped judge: config.json (how it was trained, what it measures) and model.safetensors."""
@@ -131,9 +130,7 @@ class Judge:
                     **measure_motion(positions),
                 )
             )
-        return Reading(
-            **{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Reading)}
-        )
+        return together(parts)
 
 
 def measure_motion(positions: Tensor) -> dict[str, Tensor]:

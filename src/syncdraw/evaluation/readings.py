@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import permutations
 from typing import Literal
 
@@ -48,6 +48,11 @@ class Reading:
     def digits_by_frame(self) -> Tensor:
         """int64 `[batch, glyph, frame]`: the digit that each frame shows on its own."""
         return self.log_probabilities.argmax(-1)
+
+
+def together(readings: Sequence[Reading]) -> Reading:
+    """What is seen in the clips of all of these, one after the other."""
+    return Reading(**{f.name: torch.cat([getattr(one, f.name) for one in readings]) for f in fields(Reading)})
 
 
 def caption_fidelity(reading: Reading, captions: Sequence[str | Combination]) -> dict[str, float]:

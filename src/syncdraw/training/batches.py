@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,7 +28,7 @@ class Prepares(Protocol):
         self,
         videos: NDArray[np.uint8],
         captions: Sequence[str] | None,
-        generator: torch.Generator,
+        seed: int,
         length: int = 0,
         skip: int = 0,
     ) -> Any: ...
@@ -61,8 +60,8 @@ class Batches:
             clips = self.dataset.take(indices, self.seed, epochs)
         else:
             clips = self.dataset.take(indices)
-        generator = torch.Generator().manual_seed(mix(self.seed, step))
-        batch = self.model.prepare(clips.videos, clips.captions, generator, self.length, share.start)
+        noise = mix(self.seed, step)
+        batch = self.model.prepare(clips.videos, clips.captions, noise, self.length, share.start)
         return mapped(batch, Tensor.pin_memory) if self.processes.device.type == "cuda" else batch
 
     def ahead(self, first: int, last: int) -> Iterator[tuple[int, Any]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from syncdraw.errors import UserError
-from syncdraw.evaluation.models import DrawingModel
+from syncdraw.evaluation.models import DrawingModel, drawn
 from syncdraw.pretrained import check_numbers
 from syncdraw.training.batches import Batches
 from syncdraw.training.learning import Learner
@@ -34,9 +34,7 @@ LOG_EVERY = 50
 class VideoModel(DrawingModel, Protocol):
     """What can be trained."""
 
-    def prepare(
-        self, videos: Any, captions: Any, generator: torch.Generator, length: int = 0, skip: int = 0
-    ) -> Any: ...
+    def prepare(self, videos: Any, captions: Any, seed: Any, length: int = 0, skip: int = 0) -> Any: ...
     def train(self, mode: bool = True) -> Any: ...
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -61,7 +59,7 @@ def fit(
     """Train from `resumed["step"]` to `settings.max_steps`.
 
     Args:
-        evaluators: called every `settings.every` steps, with the averaged weights.
+        evaluators: called every `settings.every` steps, with the averaged weights, by every process.
         what: is drawn then, into the run's samples: so many videos, or one for each caption.
         save_model: writes the model for `syncdraw.load`, given the step and the seconds so far, and the checksum of the
             state that was saved.
@@ -77,9 +75,13 @@ def fit(
         values: dict[str, float] = {}
         for evaluator in evaluators:
             values |= evaluator(model)
-        run.log(step, meter.seconds, values)
-        run.show(step, model.generate(what, seed=0))
+        part = processes.part(what if isinstance(what, int) else len(what))
+        videos = [drawn(model, what, 0, part).cpu()] if part.start < part.stop else []
+        videos = processes.collect(videos)
         model.train()
+        if processes.first:
+            run.log(step, meter.seconds, values)
+            run.show(step, torch.cat(videos))
 
     def save(step: int) -> None:
         reached = {"step": step, "seconds": meter.seconds, "window": meter.window}
@@ -117,12 +119,13 @@ def fit(
                 tqdm.write(f"about {duration((last - done) * meter.seconds_a_step(done))} to go", file=sys.stderr)
             if to_evaluate or stop:
                 check_saved(model, learner, batch, done, run)
-                if to_evaluate and processes.first:
+                if to_evaluate:
                     with learner.averaged():
                         evaluate(done)
                 if processes.first:
                     save(done)
             if stop and done < last:
+                processes.wait()  # what started the processes ends all of them as soon as one has ended
                 raise KeyboardInterrupt(f"stopped at step {done}; syncdraw train --resume --out {run} goes on")
     processes.wait()
 

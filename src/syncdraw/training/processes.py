@@ -7,14 +7,21 @@ of processes sees the same batches.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from syncdraw.errors import UserError
+from syncdraw.training.together import together
+
+LONGEST = timedelta(hours=2)
+"""How long a process waits for another that lives: while the first one measures and saves, say."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class Processes:
         if device == "cuda" and count > 1:
             torch.cuda.set_device(local)
         if count > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+            # What lies on the host goes by way of gloo, so that nobody waits for a GPU in order to say something.
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=LONGEST)
         return cls(rank, count, torch.device(device, local) if device == "cuda" else torch.device(device))
 
     @property
@@ -61,6 +69,18 @@ class Processes:
         if left:
             raise UserError(f"train.batch_size is {batch_size}; it must be a multiple of the {self.count} processes")
         return slice(self.rank * each, (self.rank + 1) * each)
+
+    def part(self, count: int) -> slice:
+        """Which of so many things are this process's to measure or to draw: an even share, or nothing."""
+        return slice(self.rank * count // self.count, (self.rank + 1) * count // self.count)
+
+    def collect(self, items: list[Any]) -> list[Any]:
+        """All processes' items, which lie on the host, in the order of `part`."""
+        if self.count == 1:
+            return items
+        found: list[list[Any]] = [[] for _ in range(self.count)]
+        distributed.all_gather_object(found, items)
+        return [item for part in found for item in part]
 
     def average_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Every process gets the mean of all processes' gradients."""
@@ -86,13 +106,19 @@ class Processes:
         """Whether it is true of any process; all of them learn the same."""
         if self.count == 1:
             return true
-        return bool(self.average(torch.tensor(float(true), device=self.device)) > 0)
+        return bool(self.average(torch.tensor(float(true))) > 0)
 
     def share_weights(self, model: nn.Module) -> None:
         """All processes get the first one's weights and buffers."""
         if self.count > 1:
             for tensor in model.state_dict().values():
                 distributed.broadcast(tensor, 0)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside, this process ends within a minute where another does, with its reason."""
+        with together(self.rank, self.count if distributed.is_initialized() else 1):
+            yield
 
     def _average(self, tensors: Sequence[Tensor]) -> None:
         flat = _flatten_dense_tensors(tensors)

@@ -67,7 +67,8 @@ def train(
         validation: held-out clips beside it.
         device: cpu, cuda or mps; the fastest that there is unless given.
         build_model: makes the model, with an attention, prior or conditioner of yours, say.
-        evaluators: measure the model at each validation, beside the bound on held-out clips.
+        evaluators: measure the model at each validation, beside the bound on held-out clips; of several processes, in
+            the first one.
         trackers: where metrics and samples go beside the folder, `training.trackers.WeightsAndBiases` say.
 
     Returns:
@@ -82,7 +83,7 @@ def train(
     if dataset is not None:
         dataset, validation = as_clips(dataset), as_clips(dataset if validation is None else validation)
         config = dataclasses.replace(config, data=OWN)
-    with run.owned() if processes.first else nullcontext(), within_memory():
+    with processes.together(), run.owned() if processes.first else nullcontext(), within_memory():
         run.check(resume)
         if resume:
             run.check_same(config)
@@ -108,9 +109,11 @@ def train(
         )
         if progress:
             print(_about(config, dataset, model, processes, state["step"]), file=sys.stderr)
+        own = evaluators if processes.first else []
         try:
             fit(model, batches, learner, config.train, run, resumed=state,
-                evaluators=[*usual_evaluators(validation, config), *evaluators], what=_what_to_draw(model, validation),
+                evaluators=[*usual_evaluators(validation, config, processes), *own],
+                what=_what_to_draw(model, validation),
                 save_model=lambda reached: _save_model(model, run, config, reached), progress=progress)  # fmt: skip
         finally:
             run.close()
@@ -135,12 +138,17 @@ def within_memory() -> Iterator[None]:
         ) from error
 
 
-def usual_evaluators(validation: Dataset, config: RunConfig) -> list[Evaluator]:
-    """The bound on held-out clips, which a VGAN has not, and, of MNIST's digits, what the judge sees in samples."""
+def usual_evaluators(validation: Dataset, config: RunConfig, processes: Processes) -> list[Evaluator]:
+    """The bound on held-out clips, which a VGAN has not, and, of MNIST's digits, what the judge sees in samples.
+
+    Each process measures its part.
+    """
     seed = config.train.seed
 
     def bounded(model: Any) -> dict[str, float]:
-        result = bound(model, validation, protocol=config.model.protocol, clips=VALIDATION_CLIPS, seed=seed)
+        result = bound(
+            model, validation, protocol=config.model.protocol, clips=VALIDATION_CLIPS, seed=seed, sharing=processes
+        )
         return {
             "validation_L_X": result.reconstruction,
             "validation_L_Z": result.divergence,
@@ -153,7 +161,7 @@ def usual_evaluators(validation: Dataset, config: RunConfig) -> list[Evaluator]:
         assert isinstance(validation, BouncingMNIST | MNISTStories)
         if not scorer:
             clips = validation.take(np.arange(min(VALIDATION_CLIPS, len(validation)), dtype=np.int64))
-            scorer.append(Scorer(clips, validation.config))
+            scorer.append(Scorer(clips, validation.config, processes))
         return scorer[0].scores(model, seed)
 
     found: list[Evaluator] = [] if isinstance(config.model, VGANConfig) else [bounded]

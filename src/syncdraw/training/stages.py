@@ -41,7 +41,7 @@ def train_recipe(
         return train(recipe.stages[0].config, out, resume=resume, **options)
     run, processes = RunFolder(out), Processes.join(device)
     written = run.path / RECIPE_FILE
-    with run.owned() if processes.first else nullcontext():
+    with processes.together(), run.owned() if processes.first else nullcontext():
         if not resume:
             run.check(resume)
         elif not written.exists():
