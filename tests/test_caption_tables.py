@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from syncdraw.datasets.caption_files import has_words, read_text
 from syncdraw.datasets.caption_tables import CAPTION_COLUMNS, FILE_COLUMNS, read_table
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import normalise
+from syncdraw.words import normalise
 
 CLIPS = {"a.gif", "b.mp4", "sub/c.avi", "a", "b", "sub/c"}
 

@@ -70,6 +70,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "reading",
         "video",
         "vocabulary",
+        "words",
     ),
     "data and pictures": ("datasets", "media", "plots"),
     "model": ("attention", "captions", "config", "encoders", "interface", "model", "priors", "vgan"),

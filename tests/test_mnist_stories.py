@@ -42,8 +42,9 @@ from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.scorer import Scorer
 from syncdraw.evaluation.stories import measure_motions, search_for, story_fidelity
 from syncdraw.training import run
-from syncdraw.vocabulary import Vocabulary, normalise
+from syncdraw.vocabulary import Vocabulary
 from syncdraw.wordings import understood_story
+from syncdraw.words import normalise
 from training_runs import ALIGNED, RUN, changed, go, metrics, quick
 
 

@@ -25,7 +25,7 @@ from syncdraw.model import Noise, targets
 from syncdraw.priors import CaptionPrior, NetworkPrior, Prior
 from syncdraw.reading import read_settings
 from syncdraw.training.warm_start import copy_weights
-from syncdraw.vocabulary import normalise
+from syncdraw.words import normalise
 
 TINY = SyncDrawConfig(frames=3, channels=1, height=9, width=7, draw_steps=4, grid_size=3, hidden_size=8, latent_size=5)
 WORDS = ("0", "1", "and", "digit", "down", "is", "left", "moving", "right", "up")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import PADDING, Vocabulary, normalise
+from syncdraw.vocabulary import PADDING, Vocabulary
+from syncdraw.words import normalise
 
 ONE_WORD = st.text(min_size=1).map(normalise).filter(bool).map(lambda words: words[0])
 WORDS = st.lists(ONE_WORD, min_size=1, max_size=20, unique=True)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from syncdraw.encoders import RecurrentEncoder, SentenceEncoder, WordStates
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import PADDING, normalise
+from syncdraw.vocabulary import PADDING
+from syncdraw.words import normalise
 
 
 class Condition(NamedTuple):

@@ -27,7 +27,8 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pack_sequence
 
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import PADDING, Vocabulary, check_captions, normalise
+from syncdraw.vocabulary import PADDING, Vocabulary, check_captions
+from syncdraw.words import normalise
 
 _MOST_BYTES = 2**30  # of one array of the encoder; the largest is a tenth of it
 _BATCH = 128  # captions that skip-thoughts reads at once; bounds its memory

@@ -23,7 +23,7 @@ from syncdraw.media import Pixels
 from syncdraw.model import Drawing, SyncDraw
 from syncdraw.training.run_folder import METRICS_FILE, STAGES, RunFolder
 from syncdraw.vgan import VGAN
-from syncdraw.vocabulary import normalise
+from syncdraw.words import normalise
 
 Kind = Literal[
     "samples", "real", "compare", "canvases", "write_windows", "read_windows", "divergence", "alignment", "curves"

@@ -11,7 +11,7 @@ from itertools import product
 from syncdraw.datasets.bouncing_mnist import DIAGONAL, MOTIONS, STILL, caption
 from syncdraw.datasets.story_captions import KNOWN_WORDS, NUMBERS, parse_story, tell
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import normalise
+from syncdraw.words import normalise
 
 # These two and NUMBERS are public for the page on which the generator runs in a browser; it reads captions by them.
 _SIDEWAYS, _UPRIGHT = range(len(MOTIONS))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from syncdraw.datasets.bouncing_mnist import DIAGONAL, MOTIONS, SPEED
 from syncdraw.errors import UserError
-from syncdraw.vocabulary import normalise
+from syncdraw.words import normalise
 
 SIDEWAYS, UPRIGHT = range(len(MOTIONS))
 MOVING = (SIDEWAYS, UPRIGHT, DIAGONAL)

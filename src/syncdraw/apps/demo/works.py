@@ -20,7 +20,7 @@ from syncdraw.containers import DEFAULT_FRAMES_PER_SECOND
 from syncdraw.errors import UserError
 from syncdraw.media import Pixels
 from syncdraw.model import Drawing, SyncDraw
-from syncdraw.vocabulary import normalise
+from syncdraw.words import normalise
 
 MOST_CLIPS = 9
 MOST_ON_A_WALK = 12
