@@ -215,6 +215,9 @@ function connect() {
     step = Number(find("step").value) - 1;
     show();
   });
+  // A slider that is where it is sent says nothing of it: the hand on it has to be enough.
+  touched(find("step"), stopForming);
+  touched(find("frame"), () => play(false));
   find("frame").max = frames;
   find("frame").addEventListener("input", () => {
     play(false);
@@ -240,6 +243,11 @@ function connect() {
     show();
   }, FRAME_TIME);
   play(playing);
+}
+
+function touched(slider, act) {
+  slider.addEventListener("pointerdown", act);
+  slider.addEventListener("keydown", (event) => event.key !== "Tab" && event.key !== "Shift" && act());
 }
 
 function play(on) {
