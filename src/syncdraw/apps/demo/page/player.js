@@ -118,6 +118,11 @@ part("draw").addEventListener("click", () => {
 });
 part("frame").addEventListener("input", () => { playing = false; frame = Number(part("frame").value) - 1; paint(); });
 part("step").addEventListener("input", () => { forming = false; step = Number(part("step").value) - 1; paint(); });
+// A slider that is where it is sent says nothing of it: the hand on it has to be enough.
+for (const [name, stop] of [["frame", () => { playing = false; }], ["step", () => { forming = false; }]]) {
+  part(name).addEventListener("pointerdown", stop);
+  part(name).addEventListener("keydown", (event) => { if (event.key !== "Tab" && event.key !== "Shift") stop(); });
+}
 part("windows").addEventListener("change", paint);
 watch("value", show);
 show();
