@@ -254,6 +254,22 @@ def longer() -> list[str]:
     )
 
 
+def beside() -> list[str]:
+    values = measured("beside-vgan")
+    rows = []
+    for key, name in (("real", "real clips"), ("runs/beside-ours", "Sync-DRAW"), ("runs/beside-vgan", "VGAN")):
+        row = values[key]
+        costs = [f"{row['minutes of training']:.0f} minutes", f"{row['parameters']:,}",
+                 f"{row['milliseconds a clip']:.0f} ms"] if "parameters" in row else ["", "", ""]  # fmt: skip
+        shares = [percent(row[share]) for share in ("readable", "identity", "one axis")]
+        rows.append(
+            [name, *shares, f"{row['Frechet']:,.0f}", f"{row['motion']:.1f}", f"{row['still part']:.1f}", *costs]
+        )
+    head = ["500 clips of each", "readable", "one digit in all frames", "one axis", "Frechet distance", "motion",
+            "motion where nothing moves", "trained", "parameters", "a clip"]  # fmt: skip
+    return table(head, rows)
+
+
 def goals() -> list[str]:
     def matched(name: str) -> str:
         warm, cool = (measured(name)[key]["samples, unseen captions"]["caption_match"] for key in ("samples", "cool"))
@@ -484,7 +500,7 @@ def communication() -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models, "bounds": bounds, "training": training, "captions": captions, "readable": readable,
     "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined, "distances": distances,
-    "longer": longer,
+    "longer": longer, "beside": beside,
     "goals": goals, "equal-time": lambda: equal_time("ablation"),
     "equal-time-muon": lambda: equal_time("ablation-two-minutes"), "recipes": recipes, "gpu": gpu,
     "cpu": cpu, "cpu-parts": cpu_parts, "scaling": scaling,
