@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from tqdm import tqdm
 
 import syncdraw
 from making_models import randomised
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, pretrained
 from syncdraw.cli import main
 from syncdraw.config import CaptionConfig, PriorConfig
+from syncdraw.drawing import drawn
 from syncdraw.extensions import continuing
 from syncdraw.extensions.continuing import follow, prolong
 from syncdraw.extensions.refinement import generators_of_videos
@@ -112,3 +115,14 @@ def test_generate_draws_longer_videos(tmp_path: Path, capsys: pytest.CaptureFixt
             main([*command, *options, "-o", str(tmp_path / "no.gif")])
         assert message in capsys.readouterr().err
     assert not (tmp_path / "no.gif").exists()
+
+
+def test_a_videos_number_does_not_hang_on_the_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is silent where the user wants none."""
+    model = randomised(KINDS["plain"], 0.4)
+    monkeypatch.setattr(continuing, "STEPS", 1)
+    monkeypatch.setattr("syncdraw.drawing._VALUES_AT_ONCE", 1)  # one at a time
+    shown = list(drawn(model, None, 2, seed=0, temperature=1.0, frames=6))
+    monkeypatch.setattr("syncdraw.drawing.tqdm", partial(tqdm, disable=True))
+    silent = list(drawn(model, None, 2, seed=0, temperature=1.0, frames=6))
+    assert all(map(torch.equal, shown, silent))

@@ -87,6 +87,8 @@ def test_the_state_of_another_model_is_refused(trained: Path, tmp_path: Path) ->
     [
         ({"model": {"filters": 0}}, "model.filters is 0; it must be a whole number, 1 or more"),
         ({"model": {"draw_steps": 5}}, "model.draw_steps is no setting"),
+        ({"model": {"filters": 10**9}}, "the model would have about .* weights; no more than 268,435,456 are built"),
+        ({"model": {"height": 16 * 10**6}}, "no more than 67,108,864 are drawn"),
         ({"model": {"frames": 10}}, "model.frames is 10; for VGAN it must be a multiple of 16"),
         ({"train": {"divergence_weight": 2.0}}, "a VGAN begins from nothing and has no L_Z"),
         ({"train": {"start": {"model": "mnist1"}}}, "a VGAN begins from nothing and has no L_Z"),

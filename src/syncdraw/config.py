@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 from syncdraw.errors import UserError
@@ -30,6 +31,18 @@ def at_least(minimum: int, path: str, config: object, *names: str) -> None:
 MOST_NUMBERS, MOST_PARAMETERS = 2**26, 2**28
 """Limits that hold before anything is allocated, so that a stranger's file cannot take all memory: numbers in a clip
 (frames x channels x height x width: 67 million), and weights of a model (268 million, a gigabyte)."""
+
+
+def _check_shape(config: SyncDrawConfig | VGANConfig) -> None:
+    """Raise UserError unless clips are grey or RGB, and of a size that can be drawn."""
+    if config.channels not in (1, 3):
+        raise UserError(f"model.channels is {config.channels}; it must be 1 (grey) or 3 (RGB)")
+    numbers = math.prod(config.shape)
+    if numbers > MOST_NUMBERS:
+        raise UserError(
+            f"model.frames, channels, height and width are {', '.join(map(str, config.shape))}: a clip of "
+            f"{numbers:,} numbers; no more than {MOST_NUMBERS:,} are drawn"
+        )
 
 
 @dataclass(frozen=True)
@@ -162,8 +175,7 @@ class SyncDrawConfig:
     def __post_init__(self) -> None:
         sizes = "frames", "height", "width", "draw_steps", "layers", "grid_size", "hidden_size", "latent_size"
         at_least(1, "model.", self, *sizes)
-        if self.channels not in (1, 3):
-            raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
+        _check_shape(self)
         if self.protocol not in ("binary", "grey"):
             raise UserError(f"model.protocol is {self.protocol!r}; it must be binary or grey")
         if self.canvas not in ("zero", "learned", "image"):
@@ -175,12 +187,6 @@ class SyncDrawConfig:
         if self.prior.categories and self.captioned:
             raise UserError(
                 f"model.captions.route is {self.captions.route}; with model.prior.categories it must be none"
-            )
-        numbers = math.prod(self.shape)
-        if numbers > MOST_NUMBERS:
-            raise UserError(
-                f"model.frames, channels, height and width are {', '.join(map(str, self.shape))}: a clip of "
-                f"{numbers:,} numbers; no more than {MOST_NUMBERS:,} are drawn"
             )
         if self.draw_steps > 10_000:
             raise UserError(f"model.draw_steps is {self.draw_steps}; it must be 10,000 or less")
@@ -262,8 +268,19 @@ class VGANConfig:
             if value < 1 or value % 2**VGAN_DOUBLINGS:
                 raise UserError(f"model.{name} is {value}; for VGAN it must be a multiple of {2**VGAN_DOUBLINGS}")
         at_least(1, "model.", self, "latent_size", "filters")
-        if self.channels not in (1, 3):
-            raise UserError(f"model.channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
+        _check_shape(self)
+        if self.parameters > MOST_PARAMETERS:
+            raise UserError(
+                f"the model would have about {self.parameters:,} weights; no more than {MOST_PARAMETERS:,} are built: "
+                "lower model.filters or model.latent_size"
+            )
+
+    @property
+    def parameters(self) -> int:
+        """About how many weights the model has: those of the convolutions between volumes and next to the code."""
+        between = sum(wide * narrow for wide, narrow in pairwise(self.widths))
+        # The foreground's and the critic's kernels have 4 x 4 x 4 numbers, the background's 4 x 4.
+        return (2 * 64 + 16) * between + self.latent_size * self.widths[0] * math.prod(self.first_volume)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

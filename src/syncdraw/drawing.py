@@ -84,15 +84,17 @@ def drawn(
     if captions is not None:
         every = (text for text in captions for _ in range(count))
     total = count * (1 if captions is None else len(captions))
+    done = 0
     with tqdm(total=total, desc="drawing", unit="video", delay=2, leave=False) as bar:
         while batch := list(islice(every, at_once)):
             texts = [text for text in batch if text is not None]
             videos = model.generate(texts or len(batch), seed=generator, temperature=temperature, return_canvases=steps)
             if frames is not None and frames > model.shape[0]:
                 assert isinstance(model, SyncDraw)  # `write` has seen to it
-                videos = prolong(model, videos, texts or None, frames=frames, seed=seed, first=int(bar.n))
+                videos = prolong(model, videos, texts or None, frames=frames, seed=seed, first=done)
             yield from (videos.flatten(1, 2) if steps else videos).cpu()
             bar.update(len(batch))
+            done += len(batch)
 
 
 def _size(model: SyncDraw | VGAN, steps: bool, frames: int | None) -> int:
