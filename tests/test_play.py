@@ -265,6 +265,7 @@ def test_a_visit_by_keyboard(page: Any, model: SyncDraw, tmp_path: Path) -> None
 
 
 def test_without_npm_the_page_says_so(making: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="the site is built by mkdocs: make docs installs it")
     monkeypatch.setattr(making, "CACHE", tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(making.UnavailableError, match="npm, which fetches onnxruntime-web, is not installed"):
