@@ -272,6 +272,9 @@ def test_metrics_of_steps_that_are_done_again_are_dropped(whole: Path, tmp_path:
 
 def test_tensorboard_has_each_step_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    writer = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    # Names of event files end in a count; "10" sorts before "9".
+    monkeypatch.setattr(writer, "_global_uid", writer.AtomicCounter(9))
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
     monkeypatch.setattr(run_folder, "_board", tensorboard)
     config = changed(RUN, {"train.every": 6})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -48,7 +49,9 @@ class TensorBoard:
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        directory = folder / "tensorboard"
+        _wait_for_the_next_second(directory)
+        self.writer = SummaryWriter(str(directory), purge_step=step + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -157,6 +160,18 @@ class Trackers:
                 reason = " ".join(str(error).split())[:200]
                 print(f"{type(tracker).__name__} failed ({reason}); going on without", file=sys.stderr)
                 self._trackers.remove(tracker)
+
+
+def _wait_for_the_next_second(directory: Path) -> None:
+    """Until a new event file is read after those that are there.
+
+    TensorBoard reads them in the order of their names, which tell the second of their making and end in a count: of
+    two from one second, the tenth is read before the ninth, and hides it.
+    """
+    made = [
+        int(second) for file in directory.glob("events.out.tfevents.*") if (second := file.name.split(".")[3]).isdigit()
+    ]
+    time.sleep(min(1.0, max(0.0, max(made, default=0) + 1 - time.time())))
 
 
 def _imported(package: str) -> Any:
