@@ -29,6 +29,7 @@ from making_clips import textures, write_clip
 from syncdraw import UserError, pretrained
 from syncdraw.datasets import bouncing_mnist
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
+from syncdraw.datasets.clips import Clips
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.video_folder import list_folder
@@ -47,6 +48,7 @@ from training_runs import (
     MODEL,
     RUN,
     VARIANTS,
+    assert_same,
     assert_same_run,
     before_step,
     broken_off,
@@ -118,7 +120,8 @@ def test_another_model_is_trained_and_measured(tmp_path: Path) -> None:
     with folder.owned():
         fit(
             model, Batches(model, data, 5, 0, ALONE), BoundLearner(model, optimization, 1.0), settings, folder,
-            resumed={"step": 0, "seconds": 0.0}, what=2, progress=False,
+            resumed={"step": 0, "seconds": 0.0}, examples=Clips(data.take(np.arange(2)).videos, None), progress=False,
+            shown=lambda line: "",
             evaluators=[lambda model: {"excess": bound(model, data, protocol="grey", clips=20).excess}],
             save_model=lambda reached: saved.append(reached["step"]),
         )  # fmt: skip
@@ -137,6 +140,39 @@ def test_another_model_is_trained_and_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize("function", [fit, run.train])
 def test_what_does_the_work_can_be_read(function: Any) -> None:
     assert len(inspect.getsource(function).splitlines()) <= 90
+
+
+# --- What a run tells ------------------------------------------------------------------------------------------------
+
+
+def test_a_first_look_before_the_first_validation(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been learned after a while is saved and shown, and training goes on as if nothing had been."""
+    monkeypatch.setattr(loop, "FIRST_LOOK", 0.0)
+    config = changed(RUN, {"train.every": 11})
+    out = go(config, tmp_path / "run")
+    assert sorted(path.name for path in (out / "samples").iterdir()) == ["step_0000010.gif", "step_0000011.gif"]
+    assert [line["step"] for line in metrics(out)] == [4, 8, 11, 11]
+    weights = load_file(whole / "model.safetensors")
+    assert_same(load_file(out / "model.safetensors"), weights)
+    broken = broken_off(config, tmp_path / "broken", 10)
+    assert state(broken)["step"] == 10
+    (broken / "samples" / "step_0000010.gif").unlink()
+    go(config, broken, resume=True)
+    assert [path.name for path in (broken / "samples").iterdir()] == ["step_0000011.gif"]
+    assert_same(load_file(broken / "model.safetensors"), weights)
+
+
+def test_samples_are_below_the_real_clips_that_they_were_drawn_for() -> None:
+    """Eleven clips: two rows of six, the last place empty."""
+    real = torch.rand(11, 2, 1, 4, 4)
+    grid, columns = run_folder.in_rows(real, real + 1)
+    rows = grid.unflatten(0, (-1, columns))
+    assert rows.shape[:2] == (4, 6)
+    assert rows[0].equal(real[:6])
+    assert rows[2, :5].equal(real[6:])
+    assert rows[1].equal(real[:6] + 1)
+    assert rows[3, :5].equal(real[6:] + 1)
+    assert (rows[2:, 5] == 0.5).all()
 
 
 # --- Resuming --------------------------------------------------------------------------------------------------------

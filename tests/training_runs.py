@@ -74,9 +74,10 @@ def go(config: RunConfig, out: Path, **options: Any) -> Path:
 
 
 def quick(patch: pytest.MonkeyPatch | None = None) -> None:
-    """Lines of metrics every fourth step, four clips of validation, no judge and no TensorBoard."""
+    """Lines of metrics every fourth step, four clips of validation and in samples, no judge and no TensorBoard."""
     changes: list[tuple[Any, str, Any]] = [
         (loop, "LOG_EVERY", 4),
+        (run, "EXAMPLES", 4),
         (run, "VALIDATION_CLIPS", 4),
         (run, "Scorer", _NoJudge),
         (run_folder, "_board", lambda folder, step: None),

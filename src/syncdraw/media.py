@@ -35,8 +35,9 @@ _LARGEST_SIDE = 16383  # pixels; WebP's limit, near H.264's, and below GIF's
 
 
 def save_video(
-    video: Tensor, path: str | Path, *, frames_per_second: float = DEFAULT_FRAMES_PER_SECOND, scale: int = 1
-) -> None:
+    video: Tensor, path: str | Path, *, frames_per_second: float = DEFAULT_FRAMES_PER_SECOND, scale: int = 1,
+    columns: int | None = None,
+) -> None:  # fmt: skip
     """Write a video, or a batch of videos as one, in the format that the suffix names.
 
     =============  ==================================================================================================
@@ -58,6 +59,7 @@ def save_video(
         path: the file, or the folder, to write or replace. A folder is replaced only if it holds nothing but frames.
         frames_per_second: 0.01 to 1000.
         scale: each pixel becomes `scale` x `scale` equal pixels, 1 to 64.
+        columns: of the grid of a batch; as many as rows, or one more, unless given.
 
     Raises:
         ValueError: the tensor is not such a video (wrong shape, not finite, outside [0, 1]).
@@ -77,7 +79,7 @@ def save_video(
     if suffix == ".png":
         data = _png(_tiled(clips))
     else:
-        frames = _side_by_side(clips)
+        frames = _side_by_side(clips, columns or math.ceil(math.sqrt(len(clips))))
         if not suffix:
             return _save_folder(frames, path, frames_per_second)
         height, width = frames.shape[1:3]
@@ -143,9 +145,8 @@ def _tiled(tiles: Pixels) -> Pixels:
     return sheet[..., :-_BORDER, :-_BORDER, :]
 
 
-def _side_by_side(clips: Pixels) -> Pixels:
+def _side_by_side(clips: Pixels, columns: int) -> Pixels:
     """`[batch, frame, height, width, channel]` to `[frame, height, width, channel]`, the clips in a grid."""
-    columns = math.ceil(math.sqrt(len(clips)))
     rows = math.ceil(len(clips) / columns)
     empty = np.full((rows * columns - len(clips), *clips.shape[1:]), _BORDER_GREY, np.uint8)
     grid = np.concatenate([clips, empty]).reshape(rows, columns, *clips.shape[1:])

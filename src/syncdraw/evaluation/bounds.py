@@ -171,9 +171,11 @@ def entropy(videos: Tensor) -> Tensor:
     return cost.flatten(1).sum(dim=1)
 
 
-def anchor_costs(train: Dataset, dataset: Dataset, protocol: Protocol, count: int) -> dict[str, float]:
-    """What it costs, in nats per video, to predict 0.5 everywhere, and each pixel's mean over 2,000 training clips."""
-    seen = min(len(train) or 2000, 2000)
+def anchor_costs(
+    train: Dataset, dataset: Dataset, protocol: Protocol, count: int, *, seen: int = 2000
+) -> dict[str, float]:
+    """What it costs, in nats per video, to predict 0.5 everywhere, and each pixel's mean over `seen` training clips."""
+    seen = min(len(train) or seen, seen)
     total = torch.zeros(1)
     for batch in batches(train, seen, 100):
         total = total + targets(torch.from_numpy(batch.videos), protocol).double().sum(dim=0)

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -19,16 +19,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from syncdraw.datasets.clips import Clips
 from syncdraw.errors import UserError
 from syncdraw.evaluation.models import DrawingModel, drawn
 from syncdraw.pretrained import check_numbers
 from syncdraw.training.batches import Batches
 from syncdraw.training.learning import Learner
+from syncdraw.training.processes import Processes
 from syncdraw.training.run_folder import RunFolder, checksum_of
 from syncdraw.training.settings import TrainConfig
 
-LOG_EVERY = 50
-"""Steps that one line of metrics averages."""
+LOG_EVERY, FIRST_LOOK = 50, 90.0
+"""Steps that one line of metrics averages; and seconds after which a run saves and shows what it has, far as its first
+validation may be."""
 
 
 class VideoModel(DrawingModel, Protocol):
@@ -52,17 +55,20 @@ def fit(
     *,
     resumed: dict[str, Any],
     evaluators: Sequence[Evaluator],
-    what: int | list[str],
+    examples: Clips,
     save_model: Callable[[dict[str, Any]], None],
+    shown: Callable[[Mapping[str, float]], str],
     progress: bool,
 ) -> None:
     """Train from `resumed["step"]` to `settings.max_steps`.
 
     Args:
         evaluators: called every `settings.every` steps, with the averaged weights, by every process.
-        what: is drawn then, into the run's samples: so many videos, or one for each caption.
+        examples: held-out clips, with captions for a model that draws from some. The run's samples show them, and below
+            each what is drawn then.
         save_model: writes the model for `syncdraw.load`, given the step and the seconds so far, and the checksum of the
             state that was saved.
+        shown: what the progress bar tells of a line of metrics.
 
     Raises:
         UserError: training diverged; what the run folder holds is from before.
@@ -75,13 +81,8 @@ def fit(
         values: dict[str, float] = {}
         for evaluator in evaluators:
             values |= evaluator(model)
-        part = processes.part(what if isinstance(what, int) else len(what))
-        videos = [drawn(model, what, 0, part).cpu()] if part.start < part.stop else []
-        videos = processes.collect(videos)
-        model.train()
         if processes.first:
             run.log(step, meter.seconds, values)
-            run.show(step, torch.cat(videos))
 
     def save(step: int) -> None:
         reached = {"step": step, "seconds": meter.seconds, "window": meter.window}
@@ -95,6 +96,7 @@ def fit(
         with learner.averaged():
             # The save of this state was broken off before the model was written.
             save_model({**resumed, "state": run.state_checksum})
+    looked = first > 0
     model.train()
     if first < last:
         learner.ready(batches.at(first))
@@ -107,27 +109,40 @@ def fit(
             bar.update()
             to_log = done % LOG_EVERY == 0 or done == last
             to_evaluate = done % settings.every == 0 or done == last
+            to_look = not looked and done % 10 == 0 and processes.any(meter.seconds > FIRST_LOOK)
+            looked = looked or to_evaluate or to_look
             if to_log or processes.device.type == "cpu":
                 check_finite(meter.window[-1], learner, done, run)
             if to_log:
                 line = meter.line(done)
-                shown = ", ".join(f"{name} {line[name]:.4g}" for name in learner.measures[:2])
-                bar.set_postfix_str(f"{shown}, {line['clips_per_second']:.0f} clips/s", False)
+                bar.set_postfix_str(f"{shown(line)}, {line['clips_per_second']:.0f} clips/s", False)
                 if processes.first:
                     run.log(done, meter.seconds, {**line, "learning_rate": learner.rate(step)})
             if done - first == 10 and progress:
-                tqdm.write(f"about {duration((last - done) * meter.seconds_a_step(done))} to go", file=sys.stderr)
-            if to_evaluate or stop:
+                tqdm.write(time_to_go(last - done, meter.seconds_a_step(done)), file=sys.stderr)
+            if to_evaluate or to_look or stop:
                 check_saved(model, learner, batch, done, run)
-                if to_evaluate:
-                    with learner.averaged():
+                with learner.averaged():
+                    if to_evaluate:
                         evaluate(done)
+                    if to_evaluate or to_look:
+                        show(model, examples, done, run, processes)
+                model.train()
                 if processes.first:
                     save(done)
             if stop and done < last:
                 processes.wait()  # what started the processes ends all of them as soon as one has ended
                 raise KeyboardInterrupt(f"stopped at step {done}; syncdraw train --resume --out {run} goes on")
     processes.wait()
+
+
+def show(model: VideoModel, examples: Clips, step: int, run: RunFolder, processes: Processes) -> None:
+    """Draw a video for each example, each process a part of them, into the run's samples."""
+    what = len(examples) if examples.captions is None else examples.captions
+    part = processes.part(len(examples))
+    videos = processes.collect([drawn(model, what, 0, part).cpu()] if part.start < part.stop else [])
+    if processes.first:
+        run.show(step, torch.cat(videos), torch.from_numpy(examples.videos).float() / 255)
 
 
 class Meter:
@@ -194,6 +209,16 @@ def diverged(step: int, how: str, run: RunFolder) -> UserError:
         f"training diverged before step {step}: {how}; what {run} holds is from before: resume it with a lower "
         "train.optimizer.learning_rate"
     )
+
+
+def time_to_go(steps: int, seconds: float) -> str:
+    """How long so many steps take, given the seconds of one; and of what takes long, how to make it shorter."""
+    said = f"about {duration(steps * seconds)} to go"
+    if steps * seconds < 3600:
+        return said
+    quarter = max(1, int(900 / seconds))
+    quarter = round(quarter, 2 - len(str(quarter)))  # two digits
+    return f"{said}; Ctrl-C keeps what has been learned by then, and --train.max_steps {quarter} takes about 15 min"
 
 
 def duration(seconds: float) -> str:

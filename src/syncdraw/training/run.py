@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,23 @@ from syncdraw import pretrained
 from syncdraw.building import build
 from syncdraw.config import SyncDrawConfig, VGANConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
-from syncdraw.datasets.clips import Dataset
+from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.datasets.from_torch import as_clips
 from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import bound
+from syncdraw.evaluation.looks import Looks
 from syncdraw.evaluation.scorer import Scorer
 from syncdraw.extensions.held_gradients import hold_gradients
 from syncdraw.model import SyncDraw
 from syncdraw.training.batches import Batches
 from syncdraw.training.learning import AdversarialLearner, BoundLearner, Learner
 from syncdraw.training.loop import Evaluator, fit
-from syncdraw.training.memory import resident, training_memory
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.processes import Processes
 from syncdraw.training.run_folder import RunFolder
 from syncdraw.training.settings import RunConfig, as_dict, complete, dataset_of
+from syncdraw.training.telling import Yardstick, about, beside_the_bar, farewell
 from syncdraw.training.trackers import MakeTracker
 from syncdraw.training.warm_start import begin, starting_model
 from syncdraw.vgan import VGAN
@@ -39,8 +41,8 @@ from syncdraw.vgan import VGAN
 OWN = "a data set of your own"
 """What a run's config and its model's card say where the data set was handed to `train`."""
 
-VALIDATION_CLIPS = 200
-"""Held-out clips measured at each validation; of MNIST's digits, as many samples are, too."""
+VALIDATION_CLIPS, EXAMPLES = 200, 16
+"""Held-out clips measured at each validation, and as many samples; and those shown beside samples."""
 
 
 def train(
@@ -107,16 +109,23 @@ def train(
         batches = Batches(
             model, dataset, config.train.batch_size, config.train.seed, processes, _caption_length(model, dataset)
         )
+        examples = _first(validation, EXAMPLES)
+        examples = examples if model.captioned else Clips(examples.videos, None)
+        yardstick, bounded = None, isinstance(model, SyncDraw)
         if progress:
-            print(_about(config, dataset, model, processes, state["step"]), file=sys.stderr)
+            yardstick = Yardstick.of(dataset, dataset, config.model.protocol) if bounded else None
+            print(about(config, dataset, model, processes, state["step"], yardstick), file=sys.stderr)
         own = evaluators if processes.first else []
         try:
             fit(model, batches, learner, config.train, run, resumed=state,
-                evaluators=[*usual_evaluators(validation, config, processes), *own],
-                what=_what_to_draw(model, validation),
-                save_model=lambda reached: _save_model(model, run, config, reached), progress=progress)  # fmt: skip
+                evaluators=[*usual_evaluators(validation, config, processes), *own], examples=examples,
+                save_model=lambda reached: _save_model(model, run, config, reached),
+                shown=partial(beside_the_bar, yardstick), progress=progress)  # fmt: skip
         finally:
             run.close()
+        if progress and state["step"] < config.train.max_steps:
+            yardstick = Yardstick.of(dataset, validation, config.model.protocol) if bounded else None
+            print(*farewell(run.last_validation(), yardstick, config.model.protocol), sep="\n", file=sys.stderr)
     return run.path
 
 
@@ -139,7 +148,8 @@ def within_memory() -> Iterator[None]:
 
 
 def usual_evaluators(validation: Dataset, config: RunConfig, processes: Processes) -> list[Evaluator]:
-    """The bound on held-out clips, which a VGAN has not, and, of MNIST's digits, what the judge sees in samples.
+    """The bound on held-out clips, which a VGAN has not, and of samples, what the judge sees in MNIST's digits, or of
+    other clips, how sharp they are and how much moves.
 
     Each process measures its part.
     """
@@ -155,18 +165,24 @@ def usual_evaluators(validation: Dataset, config: RunConfig, processes: Processe
             "validation_negative_elbo": result.negative_elbo,
         }
 
-    scorer: list[Scorer] = []
-
-    def judged(model: Any) -> dict[str, float]:
-        assert isinstance(validation, BouncingMNIST | MNISTStories)
-        if not scorer:
-            clips = validation.take(np.arange(min(VALIDATION_CLIPS, len(validation)), dtype=np.int64))
-            scorer.append(Scorer(clips, validation.config, processes))
-        return scorer[0].scores(model, seed)
-
-    found: list[Evaluator] = [] if isinstance(config.model, VGANConfig) else [bounded]
     digits = isinstance(validation, BouncingMNIST | MNISTStories) and validation.config.glyphs is None
-    return [*found, judged] if digits else found
+    scorers: list[Scorer | Looks] = []
+
+    def seen(model: Any) -> dict[str, float]:
+        if not scorers:
+            clips = _first(validation, VALIDATION_CLIPS)
+            if isinstance(validation, BouncingMNIST | MNISTStories) and digits:
+                scorers.append(Scorer(clips, validation.config, processes))
+            else:
+                scorers.append(Looks(clips, processes))
+        return scorers[0].scores(model, seed)
+
+    return [seen] if isinstance(config.model, VGANConfig) else [bounded, seen]
+
+
+def _first(dataset: Dataset, count: int) -> Clips:
+    """The first clips of a data set, as many as that if there are."""
+    return dataset.take(np.arange(min(count, len(dataset) or count), dtype=np.int64))
 
 
 def _held_out(config: RunConfig) -> Dataset:
@@ -232,30 +248,6 @@ def _caption_length(model: SyncDraw | VGAN, dataset: Dataset) -> int:
     wordings = dataset.wordings()
     tokens = model.tokenise(wordings, len(wordings))
     return 0 if tokens is None else tokens.shape[-1]
-
-
-def _what_to_draw(model: SyncDraw | VGAN, validation: Dataset) -> int | list[str]:
-    if not model.captioned:
-        return 16
-    return validation.take(np.arange(min(16, len(validation)), dtype=np.int64)).captions or []
-
-
-def _about(config: RunConfig, dataset: Dataset, model: SyncDraw | VGAN, processes: Processes, step: int) -> str:
-    """What is trained on what, before the first step."""
-    frames, channels, height, width = dataset.shape
-    threads = f" ({torch.get_num_threads()} threads)" if processes.device.type == "cpu" else ""
-    if threads and isinstance(model, SyncDraw):
-        needed = resident() + training_memory(model.config, config.train.batch_size // processes.count)
-        threads += f", which needs about {needed / 1e9:.1f} GB"
-    clips = f"{len(dataset):,} clips" if len(dataset) else "endless clips"
-    colour = "grey" if channels == 1 else "RGB"
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    captions = f"captions by {config.model.captions.route}" if model.captioned else "no captions"
-    return (
-        f"{config.data}: {clips} of {frames} frames, {width} x {height} {colour}, {captions}; "
-        f"{parameters:,} parameters on {processes.device}{threads}; "
-        f"steps {step:,} to {config.train.max_steps:,} of {config.train.batch_size} clips"
-    )
 
 
 def _save_model(model: SyncDraw | VGAN, run: RunFolder, config: RunConfig, reached: dict[str, Any]) -> None:

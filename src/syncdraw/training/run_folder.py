@@ -239,11 +239,18 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
         self._trackers.log(step, values)
 
-    def show(self, step: int, videos: Tensor) -> None:
-        """What the model draws after a step: `[batch, frame, channel, height, width]` in [0, 1]."""
+    def show(self, step: int, videos: Tensor, real: Tensor) -> None:
+        """What the model draws after a step, in rows below real clips: `[batch, frame, channel, height, width]` each,
+        in [0, 1]."""
         path = self.path / "samples" / f"step_{step:07d}.gif"
-        save_video(videos.cpu(), path, scale=2)
+        rows, columns = in_rows(real, videos.cpu())
+        save_video(rows, path, scale=2, columns=columns)
         self._trackers.show(step, path)
+
+    def last_validation(self) -> dict[str, float]:
+        """The last line of metrics that is of held-out clips or samples; nothing, where there is none."""
+        lines = [line for line in self.metrics() if "validation_L_X" in line or "sample_sharpness" in line]
+        return lines[-1] if lines else {}
 
     def metrics(self) -> list[dict[str, float]]:
         """The lines of metrics so far.
@@ -354,6 +361,21 @@ def _step_of(line: str) -> float:
         return math.inf
     step = values.get("step")
     return step if isinstance(step, int) and step < 2**40 else math.inf
+
+
+MOST_COLUMNS = 8
+"""Clips beside each other in a picture of samples."""
+
+
+def in_rows(real: Tensor, drawn: Tensor) -> tuple[Tensor, int]:
+    """Real clips and drawn ones, equally many, as the clips of a grid: below each row of real ones those drawn for
+    them. Gives the grid's clips, and its columns."""
+    count = len(drawn)
+    rows = math.ceil(count / MOST_COLUMNS)
+    columns = math.ceil(count / rows)
+    grey = drawn.new_full((rows * columns - count, *drawn.shape[1:]), 0.5)
+    both = [torch.cat([clips, grey]).unflatten(0, (rows, columns)) for clips in (real, drawn)]
+    return torch.stack(both, dim=1).flatten(0, 2), columns
 
 
 def _board(folder: Path, step: int) -> Tracker | None:
