@@ -716,6 +716,36 @@ def test_own_clips_choose_the_settings(ok: Any, folder: Path, taken: list[Any]) 
     assert "the clips are in grey; --model.channels 3 makes them colour" in shown
 
 
+def test_frames_have_the_shape_of_the_clips(ok: Any, folder: Path, taken: list[Any]) -> None:
+    """Of about as many pixels as 64 x 64; what somebody says goes before."""
+    for number in range(4):
+        write_clip(folder / "wide" / f"{number}.gif", textures(8 + number, number, height=40, width=80))
+    shown = ok("train", "--data", "wide")
+    assert "frames such as those of 80 x 40 are learned as 96 x 48" in shown
+    assert "there are clips of no more than 8 frames, so 8 are learned; --model.frames chooses" in shown
+    assert PreparedClips(taken[0][0].stages[0].config.data).shape == (8, 3, 48, 96)
+    shown = ok("train", "--data", "wide", "--model.width", "32", "--model.frames", "4")
+    assert "learned as" not in shown
+    assert "so 8 are learned" not in shown
+    assert PreparedClips(taken[1][0].stages[0].config.data).shape == (4, 3, 64, 32)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "learned"),
+    [
+        ([(64, 64)], (64, 64)),
+        ([(120, 160)], (56, 72)),
+        ([(1080, 1920)], (48, 88)),
+        ([(1920, 1080)], (88, 48)),
+        ([(120, 160), (1080, 1920), (120, 160)], (56, 72)),
+        ([(10, 4000)], (32, 128)),
+        ([(4000, 10)], (128, 32)),
+    ],
+)
+def test_sizes_that_are_learned(sizes: list[tuple[int, int]], learned: tuple[int, int]) -> None:
+    assert own_clips._learned_size(sizes) == learned
+
+
 def test_folder_without_clips(wrong: Any, folder: Path) -> None:
     (folder / "clips").mkdir()
     assert "clips has no clips" in wrong("train", recipe(folder), "--data", "clips", "--out", "run")

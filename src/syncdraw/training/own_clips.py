@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,10 @@ from syncdraw.training.settings import RunConfig
 from syncdraw.video import decode
 
 _LOOKED_AT = 8
-"""Clips of which the first frame is looked at, for colour."""
+"""Clips whose first frames are looked at, for colour, shape and length."""
+
+_AREA, _MULTIPLE = 64 * 64, 8
+"""Pixels of a frame that is learned, about, and what its sides are multiples of."""
 
 
 def with_own_clips(
@@ -30,7 +36,8 @@ def with_own_clips(
         changes: what somebody has settled.
         prepared: a folder for prepared clips; beside the clips unless given.
         choose: settle what `changes` leaves open by the clips: captions are learned where most clips have some, and
-            colours where there are any. Says what was chosen.
+            colours where there are any; frames get the shape of the clips' own, so that little is padded, and clips as
+            many frames as the shortest has, but no more than the recipe says. Says what was chosen.
 
     Raises:
         UserError: the folder is missing, or has no clips.
@@ -42,33 +49,83 @@ def with_own_clips(
         return {"data": str(folder.absolute())}  # the run may be used from elsewhere
     if not folder.is_dir():
         raise UserError(f"--data {config.data} is not a folder; give a folder of clips, or {', or '.join(BUILT_IN)}")
-    model: dict[str, Any] = {}
-    channels = config.model.channels
-    if choose:
-        settled = changes.get("model", {})
-        sources = list_folder(folder).sources
-        captioned = sum(bool(source.captions) for source in sources)
-        if "route" not in settled.get("captions", {}) and 2 * captioned > len(sources):
-            model["captions"] = {"route": "alignment"}
-            print(f"{captioned} of {len(sources)} clips have captions, which are learned word by word; "
-                  "--model.captions.route none leaves them out")  # fmt: skip
-        elif "route" not in settled.get("captions", {}):
-            print(f"{captioned} of {len(sources)} clips have captions: the model draws without; "
-                  "--model.captions.route alignment learns from those that have one")  # fmt: skip
-        if "channels" not in settled:
-            channels = 3 if any(map(_has_colour, (source.path for source in sources[:_LOOKED_AT]))) else 1
-            model["channels"] = channels
-            print(f"the clips are in {'colour' if channels == 3 else 'grey'}; "
-                  f"--model.channels {4 - channels} makes them {'grey' if channels == 3 else 'colour'}")  # fmt: skip
-    frames, _, height, width = config.model.shape
-    clips = ClipConfig(frames=frames, channels=channels, height=height, width=width, clips_per_file=0)
+    model = _chosen(config, changes.get("model", {}), folder) if choose else {}
+    frames, channels, height, width = config.model.shape
+    shape = {"frames": frames, "channels": channels, "height": height, "width": width}
+    clips = ClipConfig(**{name: model.get(name, usual) for name, usual in shape.items()}, clips_per_file=0)
     place, report = prepare_clips(folder, clips, prepared=prepared)
     print(report)
     return {"data": str(place)} | ({"model": model} if model else {})
 
 
-def _has_colour(path: Path) -> bool:
-    frame = None
-    with suppress(Unreadable), closing(decode(path)) as frames:  # the preparation says what is wrong with it
-        frame = next(frames).pixels()
-    return frame is not None and bool((frame != frame[:1]).any())
+def _chosen(config: RunConfig, settled: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings of the model that fit the clips of a folder, and a line about each."""
+    model: dict[str, Any] = {}
+    sources = list_folder(folder).sources
+    captioned = sum(bool(source.captions) for source in sources)
+    if "route" not in settled.get("captions", {}) and 2 * captioned > len(sources):
+        model["captions"] = {"route": "alignment"}
+        print(f"{captioned} of {len(sources)} clips have captions, which are learned word by word; "
+              "--model.captions.route none leaves them out")  # fmt: skip
+    elif "route" not in settled.get("captions", {}):
+        print(f"{captioned} of {len(sources)} clips have captions: the model draws without; "
+              "--model.captions.route alignment learns from those that have one")  # fmt: skip
+    # Of files from all over the folder: neighbours are often of one camera.
+    looked_at = [sources[len(sources) * n // _LOOKED_AT].path for n in range(_LOOKED_AT)] if sources else []
+    looks = [look for path in dict.fromkeys(looked_at) if (look := _Look.at(path, config.model.frames))]
+    if not looks:
+        return model  # the preparation says what is wrong with them
+    if "channels" not in settled:
+        model["channels"] = channels = 3 if any(look.colour for look in looks) else 1
+        print(f"the clips are in {'colour' if channels == 3 else 'grey'}; "
+              f"--model.channels {4 - channels} makes them {'grey' if channels == 3 else 'colour'}")  # fmt: skip
+    if not {"height", "width"} & settled.keys():
+        height, width = _learned_size([(look.height, look.width) for look in looks])
+        model |= {"height": height, "width": width}
+        usual = looks[len(looks) // 2]
+        print(f"frames such as those of {usual.width} x {usual.height} are learned as {width} x {height}, and padded "
+              "where their shape is another; --model.width and --model.height choose the size, and syncdraw prepare "
+              "folder --fit crop cuts frames to it")  # fmt: skip
+    shortest = min(look.frames for look in looks)
+    if "frames" not in settled and 2 <= shortest < config.model.frames:
+        model["frames"] = shortest
+        print(f"there are clips of no more than {shortest} frames, so {shortest} are learned; --model.frames chooses")
+    return model
+
+
+def _learned_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """Height and width, of the shape that is in the middle of all shapes, and of the area that is learned."""
+    shapes = sorted(width / height for height, width in sizes)
+    shape = min(max(shapes[len(shapes) // 2], 0.25), 4.0)
+    height = _MULTIPLE * max(1, round(math.sqrt(_AREA / shape) / _MULTIPLE))
+    return height, _MULTIPLE * max(1, round(height * shape / _MULTIPLE))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the first frames of a clip tell.
+
+    Attributes:
+        colour: whether there is any in its first frame.
+        height: of its first frame, pixels.
+        width: likewise.
+        frames: how many it has, as far as they were counted.
+    """
+
+    colour: bool
+    height: int
+    width: int
+    frames: int
+
+    @classmethod
+    def at(cls, path: Path, most: int) -> _Look | None:
+        """Look at a file or folder, at no more than so many frames; None where it cannot be read."""
+        first, count = None, 0
+        with suppress(Unreadable), closing(decode(path)) as frames:
+            for frame in islice(frames, most):
+                first = frame.pixels() if first is None else first
+                count += 1
+        if first is None:
+            return None
+        _, height, width = first.shape
+        return cls(bool((first != first[:1]).any()), height, width, count)
