@@ -33,13 +33,13 @@ from syncdraw.training.recipes import merged
 
 RECIPE = "paper/mnist1"
 OURS: dict[str, Any] = {
-    "model.canvas": "learned", "model.attention.smooth_start": True, "model.attention.shared_content": True,
+    "model.canvas": "learned", "model.attention.smooth_start": True, "model.attention.content": "shared",
     "model.attention.write_grid_size": 16, "model.prior.kind": "network", "model.latent_size": 16,
     "model.draw_steps": 8, "bouncing.clips": 0, "train.batch_size": 20, "train.divergence_weight": 3.0,
     "train.optimizer.warmup_steps": 100, "train.optimizer.ema": 0.998, "train.optimizer.matrix_learning_rate": 3e-3,
 }  # fmt: skip
 PAPER: dict[str, Any] = {
-    "model.canvas": "zero", "model.attention.smooth_start": False, "model.attention.shared_content": False,
+    "model.canvas": "zero", "model.attention.smooth_start": False, "model.attention.content": "per_frame",
     "model.attention.write_grid_size": 8, "model.prior.kind": "standard", "model.latent_size": 100,
     "model.draw_steps": 10, "bouncing.clips": 12_000, "train.batch_size": 100, "train.divergence_weight": 1.0,
     "train.optimizer.warmup_steps": 0, "train.optimizer.ema": 0.0, "train.optimizer.matrix_learning_rate": None,
@@ -47,7 +47,7 @@ PAPER: dict[str, Any] = {
 # By the names that the tables show.
 PUT_BACK = {
     "Adam alone": "train.optimizer.matrix_learning_rate", "canvas zero": "model.canvas",
-    "window_start paper": "model.attention.smooth_start", "content per_frame": "model.attention.shared_content",
+    "window_start paper": "model.attention.smooth_start", "content per_frame": "model.attention.content",
     "write_grid_size 8": "model.attention.write_grid_size", "prior standard": "model.prior.kind",
     "latent_size 100": "model.latent_size", "batch_size 100": "train.batch_size", "ema 0": "train.optimizer.ema",
     "divergence_weight 1": "train.divergence_weight",

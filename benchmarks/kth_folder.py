@@ -1,7 +1,7 @@
 """A folder of captioned clips from some videos of KTH: python benchmarks/kth_folder.py KTH FOLDER
 
-`syncdraw prepare kth` splits people as KTH's authors do, so that of one person's videos nothing is left to train on. Here
-each sub-sequence becomes a file of its own, a folder of frames, and is split as anybody's own clips are.
+`syncdraw prepare kth` splits people as KTH's authors do, so that of one person's videos nothing is left to train on.
+Here each sub-sequence becomes a file of its own, a folder of frames, and is split as anybody's own clips are.
 """
 
 from __future__ import annotations

@@ -344,7 +344,7 @@ WHO = {
         "train.optimizer.learning_rate", "train.optimizer.warmup_steps", "train.optimizer.final_learning_rate",
     ),
     "recipes": (
-        "model.attention.write_grid_size", "model.attention.smooth_start", "model.attention.shared_content",
+        "model.attention.write_grid_size", "model.attention.smooth_start", "model.attention.content",
         "model.prior.components", "model.prior.categories", "bouncing.extra_motions",
         "train.optimizer.matrix_learning_rate", "train.optimizer.gradient_ratio", "train.optimizer.ema",
         "train.start.only_inference", "train.start.cluster_from",

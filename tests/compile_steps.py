@@ -24,7 +24,7 @@ KINDS = {
         **SIZES,
         canvas="learned",
         prior=PriorConfig("network", components=3),
-        attention=AttentionConfig(smooth_start=True, shared_content=True),
+        attention=AttentionConfig(smooth_start=True, content="shared"),
     ),
     "alignment": SyncDrawConfig(
         **SIZES, captions=CaptionConfig("alignment", size=6, vocabulary=("a", "b")), prior=PriorConfig("caption")

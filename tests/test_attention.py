@@ -143,11 +143,20 @@ def test_writing_is_reading_transposed(kind: type[FrameAttention]) -> None:
 
 
 def test_shared_content_is_the_same_patch_on_every_frame() -> None:
-    shared, own = build(FrameAttention, shared_content=True), build(FrameAttention)
+    shared, own = build(FrameAttention, content="shared"), build(FrameAttention)
     window = own.window(parameters_of(own))
     patch = torch.randn(2, shared.patch_size)
     repeated = patch.unflatten(1, (1, -1)).expand(-1, FRAMES, -1).flatten(1)
     torch.testing.assert_close(shared.write(patch, window), own.write(repeated, window))
+
+
+@pytest.mark.parametrize("kind", [FrameAttention, GlobalAttention])
+def test_both_contents_add_up(kind: type[FrameAttention]) -> None:
+    both, shared, own = (build(kind, content=content) for content in ("both", "shared", "per_frame"))
+    window = own.window(parameters_of(own))
+    patch = torch.randn(2, both.patch_size)
+    parts = patch.split([own.patch_size, shared.patch_size], dim=1)
+    torch.testing.assert_close(both.write(patch, window), own.write(parts[0], window) + shared.write(parts[1], window))
 
 
 def test_a_smooth_start_is_half_a_stride_wide() -> None:

@@ -31,7 +31,7 @@ VARIANTS = {
     "alignment": SyncDrawConfig(
         frames=2, height=9, width=7, channels=3, draw_steps=2, layers=2, grid_size=3, hidden_size=8, latent_size=3,
         canvas="learned", protocol="binary",
-        attention=AttentionConfig("global", 4, "state_and_video", smooth_start=True, shared_content=True),
+        attention=AttentionConfig("global", 4, "state_and_video", smooth_start=True, content="shared"),
         prior=PriorConfig("network", 3), captions=CaptionConfig("alignment", 5, WORDS),
     ),
     "sentence": SyncDrawConfig(
@@ -215,7 +215,7 @@ def test_truncated_weights_without_a_checksum(saved: Path) -> None:
         ('{"model": {"prior": "flat"}}', "prior is 'flat'; it must be a section of settings"),
         ('{"model": {"prior": {"kind": "flat"}}}', "prior.kind is 'flat'"),
         ('{"model": {"protocol": "colour"}}', "protocol is 'colour'"),
-        ('{"model": {"attention": {"shared_content": "shared"}}}', "attention.shared_content is 'shared'"),
+        ('{"model": {"attention": {"content": "mine"}}}', "attention.content is 'mine'"),
         ('{"model": {"captions": {"route": "alignment"}}}', "vocabulary"),
         ('{"model": {"captions": {"vocabulary": 3}}}', "captions.vocabulary is '3'"),
         ('{"model": {"window_start": "smooth"}}', r"of this version or of the one before \(KeyError: 'frames'\)"),

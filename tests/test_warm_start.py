@@ -137,7 +137,7 @@ def test_captions_begin_anew(captions: CaptionConfig) -> None:
         ("frames", {"frames": 4}),
         ("channels", {"channels": 3}),
         ("attention.kind", {"attention": AttentionConfig("global")}),
-        ("attention.shared_content", {"attention": AttentionConfig(shared_content=True)}),
+        ("attention.content", {"attention": AttentionConfig(content="shared")}),
     ],
 )
 def test_another_size_is_refused(name: str, changes: dict[str, Any]) -> None:

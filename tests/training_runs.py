@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             draw_steps=4,
             layers=2,
             canvas="learned",
-            attention=AttentionConfig(shared_content=True, smooth_start=True),
+            attention=AttentionConfig(content="shared", smooth_start=True),
             prior=PriorConfig("network", components=2),
             captions=CaptionConfig(route="recurrent", size=4),
         ),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from syncdraw import native
+from syncdraw.config import Content
 from syncdraw.gaussian import at_least_float32
 
 TAIL = 20.0
@@ -144,8 +145,9 @@ class FrameAttention(nn.Module):
     Args:
         frames, channels, height, width: shape of the video. Filters are shared by the channels.
         grid_size: K.
-        shared_content: writing takes one patch for all frames, and each frame only places it (ours; the paper's
-            network paints each frame's own patch).
+        content: what writing takes: a patch for each frame (`per_frame`, as in the paper), one for all frames, which
+            each of them places (`shared`, ours), or a patch for each frame and then one for all, which add up
+            (`both`, ours).
         smooth_start: filters begin half a stride wide, so that the grid sees and paints without gaps (ours; at the
             paper's start, sigma = 1 pixel under a stride of (max(A, B) - 1) / (K - 1), it aliases).
     """
@@ -161,18 +163,19 @@ class FrameAttention(nn.Module):
         width: int,
         grid_size: int,
         *,
-        shared_content: bool = False,
+        content: Content = "per_frame",
         smooth_start: bool = False,
     ) -> None:
         super().__init__()
         self.frames, self.channels, self.height, self.width = frames, channels, height, width
         self.grid_size = grid_size
-        self.shared_content = shared_content
+        self.content = content
         # A grid of one filter has no stride.
         self.largest_stride = (max(height, width) - 1) / max(grid_size - 1, 1)
         self.windows = self._count_windows()
         self.parameter_size = self.windows * self.numbers_per_window
-        self.patch_size = (1 if shared_content else frames) * channels * grid_size**2
+        patches = {"per_frame": frames, "shared": 1, "both": frames + 1}[content]
+        self.patch_size = patches * channels * grid_size**2
         start = self._first_window(smooth_start).expand(self.windows, -1).flatten()
         self.register_buffer("window_start", start, persistent=False)
 
@@ -217,6 +220,8 @@ class FrameAttention(nn.Module):
     ) -> Float[Tensor, "batch frame channel height width"]:
         """1/beta F_p^T w F_q for every frame (eq 9)."""
         content = patch.unflatten(1, (-1, self.channels, self.grid_size, self.grid_size))
+        if self.content == "both":
+            content = content[:, :-1] + content[:, -1:]
         content = content / window.intensity[..., None, None, None]
         return write(content, window.row_filters, window.column_filters)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from syncdraw.attention import Attention, CuboidAttention, FrameAttention, GlobalAttention
 from syncdraw.captions import Conditioner, NoCaptions, SentenceVector, WordAlignment
-from syncdraw.config import SyncDrawConfig
+from syncdraw.config import Content, SyncDrawConfig
 from syncdraw.encoders import RecurrentEncoder, WordStates, load_encoder
 from syncdraw.errors import UserError
 from syncdraw.extensions.categories import Categories
@@ -44,9 +44,7 @@ def build(
     hidden, latent = config.hidden_size, config.latent_size
     conditioner = conditioner or build_conditioner(config)
     read = read_attention or build_attention(config, config.grid_size)
-    write = write_attention or build_attention(
-        config, config.write_grid_size, shared_content=config.attention.shared_content
-    )
+    write = write_attention or build_attention(config, config.write_grid_size, config.attention.content)
     by_video = math.prod(config.shape) if config.attention.read_from == "state_and_video" else None
     inference = Inference(read, hidden, latent, conditioner.encoder_size, by_video)
     prior = prior or build_prior(config, conditioner.decoder_size)
@@ -56,9 +54,9 @@ def build(
     return SyncDraw(config, inference, generator, conditioner)
 
 
-def build_attention(config: SyncDrawConfig, grid_size: int, shared_content: bool = False) -> FrameAttention:
+def build_attention(config: SyncDrawConfig, grid_size: int, content: Content = "per_frame") -> FrameAttention:
     """The attention that a config names."""
-    options: dict[str, Any] = {"shared_content": True} if shared_content else {}
+    options: dict[str, Any] = {} if config.attention.kind == "cuboid" else {"content": content}
     smooth = config.attention.smooth_start
     return ATTENTIONS[config.attention.kind](*config.shape, grid_size, smooth_start=smooth, **options)
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from syncdraw.errors import UserError
 
 Protocol = Literal["binary", "grey"]
 """Pixels as targets: thresholded at 0.5 (`binary`), or soft, divided by 255 (`grey`)."""
 
+
+Content = Literal["per_frame", "shared", "both"]
+"""What a drawing step writes; see `AttentionConfig`."""
+
+CONTENTS: tuple[Content, ...] = get_args(Content)
 
 STRICT = {"extra": "forbid"}
 """For `reading.read_settings`: a setting that is not known is not passed over."""
@@ -54,7 +59,8 @@ class AttentionConfig:
         write_grid_size: K for writing, where it differs from reading (ours).
         read_from: windows to read with come from h_dec^{t-1} (v1), or from h_dec^{t-1} and the video (v2).
         smooth_start: filters begin half a stride wide, not 1 pixel (ours).
-        shared_content: what is written is shared by all frames, each placing it, not each frame's own (ours).
+        content: what is written: a patch for each frame (per_frame, the papers), one that all frames share and each
+            places (shared, ours), or the sum of both (both, ours).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -63,13 +69,15 @@ class AttentionConfig:
     write_grid_size: int | None = None
     read_from: Literal["state", "state_and_video"] = "state"
     smooth_start: bool = False
-    shared_content: bool = False
+    content: Content = "per_frame"
 
     def __post_init__(self) -> None:
         if self.write_grid_size is not None:
             at_least(1, "model.attention.", self, "write_grid_size")
-        if self.shared_content and self.kind == "cuboid":
-            raise UserError("model.attention.shared_content goes with kind frame or global, not cuboid")
+        if self.content not in CONTENTS:
+            raise UserError(f"model.attention.content is {self.content!r}; it must be {', '.join(CONTENTS)}")
+        if self.content != "per_frame" and self.kind == "cuboid":
+            raise UserError(f"model.attention.content {self.content} goes with kind frame or global, not cuboid")
 
 
 @dataclass(frozen=True)
@@ -203,7 +211,8 @@ class SyncDrawConfig:
         caption = self.captions.size if self.captioned or self.prior.categories else 0
         frames, depth = (1, self.grid_size) if self.attention.kind == "cuboid" else (self.frames, 1)
         read = frames * depth * self.channels * self.grid_size**2
-        write = (1 if self.attention.shared_content else frames) * depth * self.channels * self.write_grid_size**2
+        patches = {"per_frame": frames, "shared": 1, "both": frames + 1}[self.attention.content]
+        write = patches * depth * self.channels * self.write_grid_size**2
         encoder = 4 * hidden * (2 * read + 2 * hidden + caption)
         decoder = 4 * hidden * (latent + 2 * caption + hidden) + hidden * write
         by_video = 6 * self.frames * math.prod(self.shape) if self.attention.read_from == "state_and_video" else 0

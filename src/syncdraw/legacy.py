@@ -44,7 +44,7 @@ def new_card(card: dict[str, Any]) -> dict[str, Any]:
             "write_grid_size": old["write_grid_size"],
             "read_from": old["read_from"],
             "smooth_start": old["window_start"] == "smooth",
-            "shared_content": old["content"] == "shared",
+            "content": old["content"],
         },
         "prior": {
             "kind": old["prior"],

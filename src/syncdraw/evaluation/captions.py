@@ -17,12 +17,14 @@ from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import batches, clip_costs, clip_count
+from syncdraw.evaluation.caption_reader import reading_report
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.models import BoundedModel, DrawingModel
 from syncdraw.evaluation.readings import NO_MOTION, readable_share
 from syncdraw.evaluation.reports import Report, data_of
 from syncdraw.evaluation.samples import sample_batches
 from syncdraw.evaluation.stories import fidelity_to, search_for
+from syncdraw.model import SyncDraw
 
 JUDGED = ("bouncing_mnist", "mnist_stories")
 """The data sets whose captions the judge can compare with clips."""
@@ -178,6 +180,15 @@ def gap_report(model: BoundedModel, card: dict[str, Any], *, data: str | None, c
         f"captions tell {found.gap:.1f} +- {found.standard_error:.1f}",
     ]
     return Report("\n".join(lines), {"seed": seed, **dataclasses.asdict(found)})
+
+
+def clips_report(
+    model: SyncDraw, card: dict[str, Any], *, data: str | None, samples: int, seed: int, temperature: float
+) -> Report:
+    """What captions do in a model of any clips: what a reader of captions sees in samples, and `gap_report`."""
+    gap = gap_report(model, card, data=data, clips=samples, seed=seed)
+    reading = reading_report(model, card, data=data, samples=samples, seed=seed, temperature=temperature)
+    return Report(f"{reading.text}\n\n{gap.text}", {**gap.values, "reading": reading.values})
 
 
 def other_captions(captions: Sequence[str], seed: int) -> list[str]:

@@ -109,7 +109,7 @@ def _sizes(config: SyncDrawConfig) -> dict[str, object]:
         "frames": config.frames, "channels": config.channels, "grid_size": config.grid_size,
         "hidden_size": config.hidden_size, "latent_size": config.latent_size,
         "attention.kind": config.attention.kind, "attention.write_grid_size": config.write_grid_size,
-        "attention.shared_content": config.attention.shared_content,
+        "attention.content": config.attention.content,
     }  # fmt: skip
 
 
