@@ -93,7 +93,7 @@ def train(
         # A run that was broken off before it saved anything begins at its first step again.
         state = run.load_state() if resume and run.saved else None
         config = complete(config, dataset, _known_words(config, run if state else None, build_model))
-        processes.share(config.train.batch_size)
+        processes.share(config.train.batch_size, config.train.accumulate)
         torch.manual_seed(config.train.seed)
         model, learner = _made(config, dataset, processes, progress, state is None, build_model)
         if state is not None:
@@ -133,8 +133,8 @@ def within_memory() -> Iterator[None]:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
             raise
         raise UserError(
-            "training does not fit in memory: lower train.batch_size, model.draw_steps or model.hidden_size, or take "
-            "smaller or fewer frames"
+            "training does not fit in memory: lower train.batch_size, model.draw_steps or model.hidden_size, raise "
+            "train.accumulate, or take smaller or fewer frames"
         ) from error
 
 
@@ -212,7 +212,7 @@ def _made(
     if config.train.optimizer.gradient_ratio is not None:
         hold_gradients(model, config.train.optimizer.gradient_ratio, processes.gather)
     optimization = Optimization(model, config.train.optimizer, config.train.max_steps, processes)
-    return model, BoundLearner(model, optimization, config.train.divergence_weight)
+    return model, BoundLearner(model, optimization, config.train.divergence_weight, config.train.accumulate)
 
 
 def _restore(state: dict[str, Any], model: SyncDraw | VGAN, learner: Learner, run: RunFolder) -> None:
@@ -245,7 +245,8 @@ def _about(config: RunConfig, dataset: Dataset, model: SyncDraw | VGAN, processe
     frames, channels, height, width = dataset.shape
     threads = f" ({torch.get_num_threads()} threads)" if processes.device.type == "cpu" else ""
     if threads and isinstance(model, SyncDraw):
-        needed = resident() + training_memory(model.config, config.train.batch_size // processes.count)
+        at_once = config.train.batch_size // (processes.count * config.train.accumulate)
+        needed = resident() + training_memory(model.config, at_once)
         threads += f", which needs about {needed / 1e9:.1f} GB"
     clips = f"{len(dataset):,} clips" if len(dataset) else "endless clips"
     colour = "grey" if channels == 1 else "RGB"
