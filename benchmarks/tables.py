@@ -335,7 +335,7 @@ def equal_time(record: str) -> list[str]:
 WHO = {
     "everyone": (
         "data", "bouncing.digits", "bouncing.clips", "bouncing.glyphs", "model.captions.route", "train.max_steps",
-        "train.batch_size", "train.seed", "train.every", "train.start.model",
+        "train.batch_size", "train.accumulate", "train.seed", "train.every", "train.start.model",
     ),
     "researchers": (
         "model.draw_steps", "model.grid_size", "model.hidden_size", "model.latent_size", "model.canvas",

@@ -98,6 +98,9 @@ def test_processes_share_out_the_batch_and_its_noise(count: int) -> None:
 def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
     with pytest.raises(UserError, match=r"train\.batch_size is 7; it must be a multiple of the 2 processes"):
         Processes(0, 2, CPU).share(7)
+    with pytest.raises(UserError, match=r"multiple of the 2 processes times train\.accumulate, which is 3"):
+        Processes(0, 2, CPU).share(10, accumulate=3)
+    assert Processes(1, 2, CPU).share(12, accumulate=3) == slice(6, 12)
 
 
 def test_captions_of_a_folder_are_chosen_by_seed_and_step(tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ OPTIONS = {
     "generate": "CAPTIONS --model --num --seed --temperature -o --out --captions_file --steps --frames --scale --fps "
     "--device",
     "train": "RECIPE --out --resume --config --prepared --tracker --device --data --model.frames "
-    "--model.captions.route --bouncing.digits --train.max_steps --train.optimizer.ema --train.start.model judge mnist1 "
-    "paper/mnist1-captions",
+    "--model.captions.route --bouncing.digits --train.max_steps --train.accumulate --train.optimizer.ema "
+    "--train.start.model judge mnist1 paper/mnist1-captions",
     "train judge": "--folder --steps --batch_size --seed",
     "evaluate": "bounds captions distances compare",
     "evaluate bounds": "MODEL --data --split --clips --seed --refine_steps --importance_samples --json_file --device",
@@ -585,6 +585,18 @@ def test_stages_are_trained_and_resumed(ok: Any, folder: Path, monkeypatch: pyte
         (["paper/mnist1", "--train.max_steps", "x"], "Invalid value for --train.max_steps: 'x' is no whole number"),
         (["paper/mnist1", "--train.max_steps", "2.5"], "Invalid value for --train.max_steps: '2.5' is no whole number"),
         (["paper/mnist1", "--train.max_steps", "0"], "train.max_steps is 0; it must be a whole number, 1 or more"),
+        (
+            ["paper/mnist1", "--train.accumulate", "3"],
+            "train.batch_size is 100; it must be a multiple of train.acc",
+        ),
+        (
+            ["mnist2-captions", "--train.accumulate", "2"],
+            "gradient_ratio compares all clips of a batch at once",
+        ),
+        (
+            ["vgan-mnist", "--train.accumulate", "2"],
+            "the batch norm of a VGAN needs the whole batch at",
+        ),
         (["paper/mnist1", "--train.max_steps", "3", "--train.max_steps", "4"], "--train.max_steps specified multiple"),
         (["paper/mnist1", "--train.optimizer.ema", "nan"], "train.optimizer.ema is nan; it must be at least 0"),
         (["paper/mnist1", "--model.attention.smooth_start", "maybe"], "'maybe' is neither true nor false"),

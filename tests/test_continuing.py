@@ -15,11 +15,13 @@ from tqdm import tqdm
 import syncdraw
 from making_models import randomised
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, pretrained
+from syncdraw.captions import Caption, Condition
 from syncdraw.cli import main
 from syncdraw.config import CaptionConfig, PriorConfig
 from syncdraw.drawing import drawn
 from syncdraw.extensions import continuing
-from syncdraw.extensions.continuing import follow, prolong
+from syncdraw.extensions.categories import Categories
+from syncdraw.extensions.continuing import CANDIDATES, follow, prolong
 from syncdraw.extensions.refinement import generators_of_videos
 
 TINY = SyncDrawConfig(frames=4, height=16, width=16, draw_steps=2, grid_size=3, hidden_size=8, latent_size=3)
@@ -29,6 +31,8 @@ KINDS = {
     "binary": dataclasses.replace(TINY, protocol="binary"),
     "captions": dataclasses.replace(TINY, captions=WORDS, prior=PriorConfig("network", components=2)),
     "layers": dataclasses.replace(TINY, layers=2),
+    "categories": dataclasses.replace(TINY, prior=PriorConfig("network", categories=3)),
+    "categories in layers": dataclasses.replace(TINY, layers=2, prior=PriorConfig("network", categories=3)),
     "colour": dataclasses.replace(TINY, channels=3),
 }
 
@@ -76,6 +80,33 @@ def test_the_known_frames_are_drawn_as_they_are() -> None:
 
     assert distance(60, 1).mean() < distance(1, 1).mean() - 0.1
     assert distance(5, 8).mean() < distance(5, 1).mean()
+
+
+@pytest.mark.parametrize(("kind", "frames"), [("categories", 4), ("categories", 2), ("categories in layers", 4)])
+def test_categories_stay_those_of_the_first_window(kind: str, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are recognised once, in each layer, and all further windows are told."""
+    model = randomised(KINDS[kind], 0.4)
+    videos, _ = begun(model, frames=frames)
+    found = [torch.tensor([2, 0]), torch.tensor([1, 1])][: model.config.layers]
+    vectors = [model.conditioner.vectors(category) for category in found]  # type: ignore[attr-defined]
+    told: list[Tensor] = []
+    categories = iter(found)
+    original = Categories.attend
+
+    def attend(self: Categories, condition: Condition, h_dec: Tensor) -> Caption:
+        told.append(condition.states[:, 0])
+        return original(self, condition, h_dec)
+
+    monkeypatch.setattr(continuing, "STEPS", 1)
+    monkeypatch.setattr(Categories, "recognise", lambda self, videos: next(categories))
+    monkeypatch.setattr(Categories, "attend", attend)
+    whole = prolong(model, videos, None, frames=9, generators=generators_of_videos(0, 0, 2))
+    assert whole.shape[1] == 9
+    expected = [vector.repeat_interleave(CANDIDATES, dim=0) for vector in vectors]
+    later = [states for states in told if len(states) == 2 * CANDIDATES]
+    assert len(later) > 9 * len(vectors)
+    assert all(any(torch.equal(states, vector) for vector in expected) for states in later)
+    assert all(any(torch.equal(states, vector) for states in later) for vector in expected)
 
 
 def test_the_model_is_left_as_it_is() -> None:

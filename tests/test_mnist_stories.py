@@ -38,6 +38,8 @@ from syncdraw.datasets.story_captions import (
 )
 from syncdraw.drawing import sentences_for
 from syncdraw.evaluation.captions import caption_report
+from syncdraw.evaluation.comparison import comparison_report
+from syncdraw.evaluation.distance_report import distance_report
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.scorer import Scorer
 from syncdraw.evaluation.stories import measure_motions, search_for, story_fidelity
@@ -415,6 +417,48 @@ def model() -> SyncDraw:
     words = Vocabulary.from_captions(MNISTStories(CONFIG).wordings()).words
     captions = CaptionConfig("alignment", 4, words)
     return build(SyncDrawConfig(draw_steps=1, grid_size=2, hidden_size=2, latent_size=1, captions=captions))
+
+
+class Recorded:
+    """Draws clips that there are already, in their order."""
+
+    shape, captioned = CONFIG.shape, True
+
+    def __init__(self, *of: StoryClips) -> None:
+        self.videos = torch.cat([torch.from_numpy(each.videos) for each in of]).float() / 255
+
+    def generate(self, what: list[str], **_: Any) -> torch.Tensor:
+        drawn, self.videos = self.videos[: len(what)], self.videos[len(what) :]
+        return drawn
+
+    def parameters(self) -> list[torch.Tensor]:
+        return []
+
+
+def test_distances_are_in_the_judges_features() -> None:
+    """Twice, as of Bouncing MNIST on the hard split; real clips in the place of samples are 0 away."""
+    model = Recorded(*(clips(8, "test", combinations=kind) for kind in ("seen", "unseen")))
+    report = distance_report(model, CARD, data=None, samples=8, seed=0)
+    for kind in ("seen", "unseen"):
+        rows = report.values[f"{kind} captions"]
+        assert rows["Frechet distance, digits and motion"]["samples"] < 1e-6
+        assert rows["Frechet distance, digits and motion"]["real"] > 1
+        assert rows["nearest training glyph"]["ratio"] == 1
+    assert "in the judge's features: no FVD" in report.text
+
+
+def test_models_of_stories_are_compared_by_digits_and_captions() -> None:
+    """Two digits, which are found along the paths of stories alone."""
+    card = {"data": "mnist_stories", "bouncing": dataclasses.asdict(dataclasses.replace(CONFIG, digits=2))}
+    drawn = clips(6, "test", combinations="seen", digits=2)
+    others = dataclasses.replace(drawn, videos=drawn.videos[::-1].copy())
+    models: Any = {"told": (Recorded(drawn), card), "mistaken": (Recorded(others), card)}
+    rows = comparison_report(models, data=None, samples=6, seed=0).values
+    assert rows["real"]["caption match"] >= 0.8
+    assert rows["mistaken"]["caption match"] <= 0.2
+    for key in ("readable", "identity", "Frechet", "caption match"):
+        assert rows["told"][key] == rows["real"][key]
+    assert "one axis" not in rows["told"]  # a story may go on along the other one
 
 
 def test_caption_report_of_a_perfect_model_and_of_one_that_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

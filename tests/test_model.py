@@ -635,10 +635,6 @@ def test_targets() -> None:
         (lambda: dataclasses.replace(TINY, channels=2), r"^model\.channels is 2"),
         (lambda: dataclasses.replace(TINY, layers=3), r"^model\.layers is 3; it must divide model\.draw_steps"),
         (lambda: AttentionConfig("cuboid", content="shared"), "not cuboid"),
-        (
-            lambda: AttentionConfig(content="mine"),
-            "content is 'mine'; it must be per_frame, shared, both",
-        ),
         (lambda: AttentionConfig(write_grid_size=0), r"^model\.attention\.write_grid_size is 0"),
         (lambda: PriorConfig("caption", components=2), r"^model\.prior\.kind is caption; with several .* network"),
         (lambda: PriorConfig(categories=1), r"^model\.prior\.categories is 1; it must be 0 for none, or 2 or more"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_steps_are_adams_with_the_papers_betas_after_clipping() -> None:
             return k * (x @ weight.T + bias).square().mean()
 
         found.begin(step)
-        norm = found.update(loss(*model.parameters()))
+        norm = found.update([loss(*model.parameters())])
         adam.zero_grad()
         loss(*reference).backward()
         expected = torch.cat([p.grad.flatten() for p in reference]).norm()  # type: ignore[union-attr]
@@ -109,8 +110,8 @@ def test_average_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     averages: list[list[torch.Tensor]] = []
     original = Optimization.update
 
-    def recording(self: Optimization, loss: torch.Tensor) -> torch.Tensor:
-        norm = original(self, loss)
+    def recording(self: Optimization, losses: Iterable[torch.Tensor]) -> torch.Tensor:
+        norm = original(self, losses)
         weights.append([p.detach().clone() for p in self.parameters])
         averages.append([tensor.clone() for tensor in self.average])
         return norm
@@ -208,7 +209,7 @@ def stepped(seed: int, steps: int = 3) -> Optimization:
     found = optimization(model, matrix_learning_rate=1e-3, ema=0.5)
     for step in range(steps):
         found.begin(step)
-        found.update(sum((p.square() * torch.randn_like(p)).sum() for p in model.parameters()))  # type: ignore[arg-type]
+        found.update([sum((p.square() * torch.randn_like(p)).sum() for p in model.parameters())])  # type: ignore[list-item]
     return found
 
 
@@ -221,13 +222,13 @@ def test_another_optimization_goes_on_where_one_stopped() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.tensors(), other.tensors(), strict=True))
     for each in (one, other):
         each.begin(3)
-        each.update(sum(p.square().sum() for p in each.parameters))  # type: ignore[arg-type]
+        each.update([sum(p.square().sum() for p in each.parameters)])  # type: ignore[list-item]
     assert all(torch.equal(a, b) for a, b in zip(one.tensors(), other.tensors(), strict=True))
 
 
 def update_and_fail(found: Optimization) -> None:
     before = found.parameters[0].detach().clone()
-    found.update(sum(p.square().sum() for p in found.parameters))  # type: ignore[arg-type]
+    found.update([sum(p.square().sum() for p in found.parameters)])  # type: ignore[list-item]
     assert not torch.equal(found.parameters[0], before)
     raise RuntimeError("no kernel")
 

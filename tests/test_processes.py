@@ -47,6 +47,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The folder with all runs, and what was said when one was stopped."""
     folder = tmp_path_factory.mktemp("runs")
     counts = [(count, MUON) for count in (1, 2, 4)] + [(count, LAYERS) for count in (1, 2)]
+    counts += [(1, "plain"), (2, "in parts")]
     jobs = [(count, variant, folder / f"{count} {variant}") for count, variant in counts]
     done = share(*jobs, (2, MUON, folder / "stopped"), (1, MUON, folder / "stopped"))
     assert done.returncode == 0, done.stderr
@@ -83,6 +84,11 @@ def assert_alike(one: Path, several: Path, steps: int) -> None:
     first, second = (read_video(folder / "samples" / f"step_{steps:07}.gif")[0] for folder in (one, several))
     assert (first - second).abs().max() <= 2 / 255
     assert model_step(several) == steps
+
+
+def test_several_processes_with_parts_of_parts_train_as_one_does(runs: tuple[Path, list[str]]) -> None:
+    """Each computes its share of the batch in two parts."""
+    assert_alike(runs[0] / "1 plain", runs[0] / "2 in parts", 12)
 
 
 def test_a_signal_to_one_process_stops_all_of_them_at_one_step(runs: tuple[Path, list[str]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -127,6 +127,13 @@ def test_where_there_is_no_gpu_the_step_is_as_it_is_written() -> None:
     assert step(batches.at(0)).shape == (3,)
 
 
+def test_a_step_in_parts_is_not_captured(capsys: pytest.CaptureFixture[str]) -> None:
+    model, optimization, batches, _ = made()
+    step = fastest(model, optimization, 2.0, torch.device("cuda"), batches.at(0), accumulate=3)
+    assert step(batches.at(0)).shape == (3,)
+    assert capsys.readouterr().err == ""  # nothing was tried
+
+
 def test_where_capturing_fails_it_is_said_and_training_goes_on(
     cuda: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,11 +141,11 @@ def test_where_capturing_fails_it_is_said_and_training_goes_on(
     model, optimization, batches, plain = made()
     update, calls = Optimization.update, []
 
-    def failing(self: Optimization, loss: torch.Tensor) -> torch.Tensor:
+    def failing(self: Optimization, losses: Iterable[torch.Tensor]) -> torch.Tensor:
         calls.append(0)
         if len(calls) in (2, 4):
             raise RuntimeError("operation not permitted\nwhen stream is capturing")
-        return update(self, loss)
+        return update(self, losses)
 
     monkeypatch.setattr(Optimization, "update", failing)
     before = [tensor.detach().clone() for tensor in optimization.tensors()]

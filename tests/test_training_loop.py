@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -192,6 +193,27 @@ def test_a_resumed_run_equals_the_uninterrupted_one(variant: str, step: int, tmp
     assert_same_run(broken, reference)
 
 
+def test_a_batch_in_parts_trains_as_the_whole_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same losses, norms and weights to float tolerance, from no more clips at once than a part has."""
+    changes = {"model": ALIGNED, "bouncing.digits": 2, "train.batch_size": 6, "train.max_steps": 20, "train.every": 20,
+               "train.optimizer.matrix_learning_rate": 3e-3, "train.optimizer.ema": 0.5}  # fmt: skip
+    whole = go(changed(RUN, changes), tmp_path / "whole")
+    seen: list[int] = []
+    original = SyncDraw.bound
+
+    def bound(self: SyncDraw, batch: Any, *protocol: Any) -> Any:
+        seen.extend([] if protocol else [len(batch.videos)])  # validation names its protocol
+        return original(self, batch, *protocol)
+
+    monkeypatch.setattr(SyncDraw, "bound", bound)
+    parts = go(changed(RUN, {**changes, "train.accumulate": 3}), tmp_path / "parts")
+    assert seen == 3 * (20 + 1) * [2]  # with the measure of what is saved
+    for line, other in zip(metrics(whole), metrics(parts), strict=True):
+        assert line == pytest.approx(other, rel=1e-4, abs=1e-4)
+    for name, weights in state(whole)["model"].items():
+        torch.testing.assert_close(state(parts)["model"][name], weights, rtol=1e-3, atol=2e-5)
+
+
 def test_folder_with_several_captions_resumes_equally(tmp_path: Path) -> None:
     for number in range(9):
         write_clip(tmp_path / "clips" / f"{number}.gif", textures(6, number))
@@ -365,9 +387,9 @@ def test_averaging_may_begin_within_a_run(copy: Path) -> None:
 def test_divergence_keeps_the_last_state(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, original, calls = tmp_path / "run", Optimization.update, []
 
-    def poisoned(self: Optimization, loss: torch.Tensor) -> torch.Tensor:
+    def poisoned(self: Optimization, losses: Iterable[torch.Tensor]) -> torch.Tensor:
         calls.append(0)
-        return original(self, loss * math.nan if len(calls) == 6 else loss)
+        return original(self, (loss * (math.nan if len(calls) == 6 else 1) for loss in losses))
 
     with monkeypatch.context() as patch:
         patch.setattr(Optimization, "update", poisoned)
@@ -440,9 +462,10 @@ def test_divergence_weight_and_clips_of_a_step(tmp_path: Path, monkeypatch: pyte
             drawings.append((videos, drawing))
         return drawing
 
-    def noting(self: Optimization, loss: torch.Tensor) -> torch.Tensor:
+    def noting(self: Optimization, of_parts: Iterable[torch.Tensor]) -> torch.Tensor:
+        (loss,) = of_parts
         losses.append(loss.item())
-        return update(self, loss)
+        return update(self, [loss])
 
     monkeypatch.setattr(SyncDraw, "forward", seeing)
     monkeypatch.setattr(Optimization, "update", noting)
@@ -554,7 +577,7 @@ def test_out_of_memory_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest
 
         with monkeypatch.context() as patch:
             patch.setattr(SyncDraw, "bound", fail)
-            with pytest.raises(UserError, match=r"does not fit in memory: lower train\.batch_size"):
+            with pytest.raises(UserError, match=r"does not fit in memory: lower train\.batch_size.* train\.accumulate"):
                 go(RUN, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(SyncDraw, "bound", lambda self, batch: torch.zeros(2) @ torch.zeros(3))

@@ -185,6 +185,7 @@ def test_models_are_measured_beside_real_clips() -> None:
         assert rows[name]["one axis"] == 1
         assert rows[name]["still part"] == 0
         assert rows[name]["motion"] > 1
+        assert "caption match" not in rows[name]  # neither model draws from captions
     assert rows["noisy"]["still part"] > 3
     assert rows["noisy"]["Frechet"] > rows["copies"]["Frechet"]
     assert (rows["copies"]["parameters"], rows["copies"]["minutes of training"]) == (7, 2.5)

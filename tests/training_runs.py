@@ -31,6 +31,7 @@ MUON = "Muon, held gradients"
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "captions, averaged": {"model": ALIGNED, "bouncing.digits": 2, "train.optimizer.ema": 0.9},
+    "in parts": {"train.batch_size": 4, "train.accumulate": 2},
     MUON: {
         "train.optimizer.matrix_learning_rate": 3e-3,
         "train.optimizer.final_learning_rate": 1e-5,

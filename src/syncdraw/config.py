@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from syncdraw.errors import UserError
 
@@ -18,8 +18,6 @@ Protocol = Literal["binary", "grey"]
 
 Content = Literal["per_frame", "shared", "both"]
 """What a drawing step writes; see `AttentionConfig`."""
-
-CONTENTS: tuple[Content, ...] = get_args(Content)
 
 STRICT = {"extra": "forbid"}
 """For `reading.read_settings`: a setting that is not known is not passed over."""
@@ -74,8 +72,6 @@ class AttentionConfig:
     def __post_init__(self) -> None:
         if self.write_grid_size is not None:
             at_least(1, "model.attention.", self, "write_grid_size")
-        if self.content not in CONTENTS:
-            raise UserError(f"model.attention.content is {self.content!r}; it must be {', '.join(CONTENTS)}")
         if self.content != "per_frame" and self.kind == "cuboid":
             raise UserError(f"model.attention.content {self.content} goes with kind frame or global, not cuboid")
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.errors import UserError
@@ -23,7 +22,7 @@ from syncdraw.evaluation.models import BoundedModel, DrawingModel
 from syncdraw.evaluation.readings import NO_MOTION, readable_share
 from syncdraw.evaluation.reports import Report, data_of
 from syncdraw.evaluation.samples import sample_batches
-from syncdraw.evaluation.stories import fidelity_to, search_for
+from syncdraw.evaluation.stories import Digits, fidelity_to, search_for
 from syncdraw.model import SyncDraw
 
 JUDGED = ("bouncing_mnist", "mnist_stories")
@@ -41,7 +40,7 @@ def caption_report(
     if card.get("data") not in JUDGED:
         raise UserError("the judge reads digits; it measures models of MNIST stories and Bouncing MNIST only")
     dataset = data_of(card, None, "test")
-    assert isinstance(dataset, BouncingMNIST | MNISTStories)
+    assert isinstance(dataset, Digits)
     config, told = dataset.config, isinstance(dataset, MNISTStories)
     if not 1 <= samples <= len(dataset):
         raise UserError(f"samples is {samples}; it must be from 1 to {len(dataset)}, the number of test clips")

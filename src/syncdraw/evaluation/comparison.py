@@ -6,14 +6,16 @@ A model may be of any kind, also one without a bound. `syncdraw evaluate compare
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from syncdraw.datasets.bouncing_mnist import SPEED, BouncingMNIST
+from syncdraw.datasets.bouncing_mnist import SPEED
+from syncdraw.datasets.clips import Clips, Dataset
+from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.errors import UserError
 from syncdraw.evaluation.distances import frechet_distance, unit
 from syncdraw.evaluation.judge import Judge
@@ -21,6 +23,7 @@ from syncdraw.evaluation.models import DrawingModel
 from syncdraw.evaluation.readings import NO_MOTION, Reading, clip_features, identity_kept, readable_share, together
 from syncdraw.evaluation.reports import Report, data_of
 from syncdraw.evaluation.samples import sample_batches
+from syncdraw.evaluation.stories import Digits, fidelity_to, search_for
 
 LEVELS = 255
 """Grey levels between black and white, the unit of what changes from frame to frame."""
@@ -38,8 +41,9 @@ def comparison_report(
     """Samples of each model, and as many real test clips, measured in the same way.
 
     - readable: one digit a glyph in all frames, read with 90 % confidence; identity: one digit in all frames, whatever
-      the confidence; one axis: all glyphs move along one axis (Bouncing MNIST)
-    - Frechet: distance to other real test clips in the judge's features (Bouncing MNIST)
+      the confidence (Bouncing MNIST and MNIST stories); one axis: all glyphs move along one axis (Bouncing MNIST)
+    - Frechet: distance to other real test clips in the judge's features (both)
+    - caption match: all is as the caption says, where a model draws from captions (both)
     - motion: the mean absolute difference of neighbouring frames, in grey levels of 255; still part: the same of the
       half of a clip's pixels that change least, which in a real clip of digits is nothing
     - parameters, milliseconds a clip where this runs, and minutes of training as the model's card has them
@@ -61,16 +65,15 @@ def comparison_report(
         raise UserError(f"samples is {samples}; with {len(test)} test clips, no more than half of them can be compared")
     clips = test.take(np.arange(2 * samples))
     real = unit(torch.from_numpy(clips.videos))
-    judged = isinstance(test, BouncingMNIST) and test.config.glyphs is None
-    digits = test.config.digits if isinstance(test, BouncingMNIST) else 0
-    reference = _read(real[samples:], digits) if judged else None
-    rows = {"real": _row(real[:samples], digits, reference)}
+    measured = _measures(test, clips, real[samples:])
     captions = (clips.captions or [""] * samples)[:samples]
+    told = any(model.captioned for model, _ in models.values())
+    rows = {"real": measured(real[:samples], captions if told else None)}
     for name, (model, card) in models.items():
         begun = time.perf_counter()
         videos = torch.cat(list(sample_batches(model, captions, seed)))
         milliseconds = 1000 * (time.perf_counter() - begun) / samples
-        rows[name] = _row(videos, digits, reference) | {
+        rows[name] = measured(videos, captions if model.captioned else None) | {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "milliseconds a clip": milliseconds,
             "minutes of training": card.get("trained", {}).get("minutes"),
@@ -79,18 +82,38 @@ def comparison_report(
     return Report(text, {"samples": samples, "seed": seed, **rows})
 
 
-def _row(videos: Tensor, digits: int, reference: Reading | None) -> dict[str, float | None]:
-    row: dict[str, float | None] = {}
-    if reference is not None:
-        reading = _read(videos, digits)
-        row = {
+def _measures(
+    test: Dataset, clips: Clips, reference: Tensor
+) -> Callable[[Tensor, Sequence[str] | None], dict[str, float | None]]:
+    """What is measured of videos and of the captions that they were drawn from, beside `reference`, test clips all."""
+
+    def changing(videos: Tensor, captions: Sequence[str] | None) -> dict[str, float | None]:
+        motion, still = changes(videos)
+        return {"motion": motion, "still part": still}
+
+    if not isinstance(test, Digits) or test.config.glyphs is not None:
+        return changing
+    judge, digits, search, fidelity = Judge.load(), test.config.digits, search_for(clips), fidelity_to(clips)
+
+    def read(videos: Tensor) -> Reading:
+        return together([judge.read(part, digits, SPEED, search) for part in videos.split(100)])
+
+    real = clip_features(read(reference))
+
+    def judged(videos: Tensor, captions: Sequence[str] | None) -> dict[str, float | None]:
+        reading = read(videos)
+        row: dict[str, float | None] = {
             "readable": readable_share(reading),
             "identity": identity_kept(reading).float().mean().item(),
-            "one axis": (reading.motions != NO_MOTION).all(1).float().mean().item(),
-            "Frechet": frechet_distance(clip_features(reference), clip_features(reading)),
         }
-    motion, still = changes(videos)
-    return row | {"motion": motion, "still part": still}
+        if not isinstance(test, MNISTStories):  # whose digits may move diagonally, or turn
+            row["one axis"] = (reading.motions != NO_MOTION).all(1).float().mean().item()
+        row["Frechet"] = frechet_distance(real, clip_features(reading))
+        if captions is not None:
+            row["caption match"] = fidelity(reading, captions)["caption_match"]
+        return row | changing(videos, captions)
+
+    return judged
 
 
 def changes(videos: Tensor) -> tuple[float, float]:
@@ -105,11 +128,6 @@ def changes(videos: Tensor) -> tuple[float, float]:
     moved = LEVELS * videos.diff(dim=1).abs().mean(dim=1).flatten(1)  # [clip, pixel]
     least = moved.sort(dim=1).values[:, : moved.shape[1] // 2]
     return moved.mean().item(), least.mean().item()
-
-
-def _read(videos: Tensor, digits: int) -> Reading:
-    judge = Judge.load()
-    return together([judge.read(part, digits, SPEED) for part in videos.split(100)])
 
 
 def table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
@@ -128,6 +146,6 @@ def table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
 def _cell(value: float | None, column: str) -> str:
     if value is None:
         return "-"
-    if column in ("readable", "identity", "one axis"):
+    if column in ("readable", "identity", "one axis", "caption match"):
         return f"{value:.1%}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from syncdraw.datasets.bouncing_mnist import SPEED, BouncingMNIST
+from syncdraw.datasets.bouncing_mnist import SPEED
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.idx import GLYPH_SIZE
 from syncdraw.errors import UserError
@@ -31,12 +31,14 @@ from syncdraw.evaluation.distances import (
     neighbourhoods,
     unit,
 )
+from syncdraw.evaluation.finding import Search
 from syncdraw.evaluation.i3d import I3D, I3D_SIZE
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.models import DrawingModel
 from syncdraw.evaluation.readings import Part, Reading, clip_features
 from syncdraw.evaluation.reports import Report, data_of
 from syncdraw.evaluation.samples import sample_batches
+from syncdraw.evaluation.stories import Digits, search_for
 
 ENOUGH = 2_000
 """Clips in each set below which a Frechet distance says as much about their number as about the model."""
@@ -55,8 +57,8 @@ def distance_report(
     """Samples against real test clips, beside other real test clips against the same ones.
 
     Three sets of as many clips: the first of the test split (the reference), the next, and samples for the reference's
-    captions. Models of Bouncing MNIST are measured in the judge's features, too, and those that draw from captions and
-    were trained on the hard split twice: for seen captions and for unseen ones.
+    captions. Models of Bouncing MNIST and of MNIST stories are measured in the judge's features, too, and those that
+    draw from captions and were trained on the hard split twice: for seen captions and for unseen ones.
 
     Args:
         samples: clips in each set; 2,000 unless given, or half of the test split where that is less.
@@ -84,7 +86,7 @@ def distance_report(
         "samples": count, "seed": seed, "temperature": temperature, "training_clips": trained_on,
     }  # fmt: skip
     kinds = [""]
-    if isinstance(test, BouncingMNIST):
+    if isinstance(test, Digits):
         hard = model.captioned and test.config.combinations == "seen"
         kinds = ["seen", "unseen"] if hard else [test.config.combinations]
     for kind in kinds:
@@ -96,8 +98,8 @@ def distance_report(
             "reference": torch.from_numpy(reference.videos),
         }
         rows: dict[str, Row] = {}
-        if isinstance(train, BouncingMNIST):
-            rows |= _judge(sets, train)
+        if isinstance(train, Digits):
+            rows |= _judge(sets, train, search_for(reference))
         if network is not None:
             features = {
                 name: torch.cat([network.features(part) for part in _progress(videos.split(8), f"I3D, {name}")])
@@ -119,7 +121,7 @@ def distance_report(
         f"nearest: root mean square of pixels in [0, 1], to {trained_on:,} training clips; or of glyphs, wherever in a",
         "clip they are, to all training glyphs. A copy is 0 away; blur brings samples nearer than real clips, too.",
     ]
-    if isinstance(test, BouncingMNIST):
+    if isinstance(test, Digits):
         lines += [
             "Frechet and kernel distances are squared, and in the judge's features: no FVD. A kernel distance is 0 on",
             "average for real clips, so its ratio is to the standard error (+-) of real. precision, recall, density,",
@@ -147,7 +149,7 @@ Row = dict[str, float | None]
 """What was measured of samples and of real clips, and their ratio: None where it has no meaning."""
 
 
-def _judge(sets: dict[str, Tensor], train: BouncingMNIST) -> dict[str, Row]:
+def _judge(sets: dict[str, Tensor], train: Digits, search: type[Search]) -> dict[str, Row]:
     """The rows that need the judge."""
     judge, config = Judge.load(), train.config
     features: dict[Part, dict[str, Tensor]] = {part: {} for part in get_args(Part)}
@@ -155,7 +157,7 @@ def _judge(sets: dict[str, Tensor], train: BouncingMNIST) -> dict[str, Row]:
     for name, videos in sets.items():
         found, parts = [], []
         for part in _progress(videos.split(100), f"judging, {name}"):
-            reading = judge.read(unit(part), config.digits, SPEED)
+            reading = judge.read(unit(part), config.digits, SPEED, search)
             found.append(steady_glyphs(part, reading).flatten(0, 1))
             parts.append([clip_features(reading, what) for what in features])
         if name != "real":

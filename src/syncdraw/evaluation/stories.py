@@ -14,15 +14,18 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from syncdraw.datasets.bouncing_mnist import DIAGONAL, STILL
+from syncdraw.datasets.bouncing_mnist import DIAGONAL, STILL, BouncingMNIST
 from syncdraw.datasets.clips import Clips
 from syncdraw.datasets.idx import GLYPH_SIZE
-from syncdraw.datasets.mnist_stories import StoryClips, turn_of
+from syncdraw.datasets.mnist_stories import MNISTStories, StoryClips, turn_of
 from syncdraw.datasets.story_captions import SIDEWAYS, SPEEDS, UPRIGHT, Story, parse_story
 from syncdraw.errors import UserError
 from syncdraw.evaluation.finding import Search
 from syncdraw.evaluation.finding_stories import StorySearch
 from syncdraw.evaluation.readings import Reading, caption_fidelity
+
+Digits = BouncingMNIST | MNISTStories
+"""The data sets that the judge can read."""
 
 _NEAR = 0.2
 """A glyph comes from a side if it begins within this share of the free pixels from there, and moves away from it."""

@@ -68,11 +68,13 @@ class Categories(nn.Module):
 
     def prepare(
         self,
-        tokens: Tensor | None,
+        tokens: Float[Tensor, "batch size"] | None,
         videos: Float[Tensor, "batch frame channel height width"] | None,
         choice: Float[Tensor, "batch 1"],
     ) -> Condition:
-        """The category that a video is of, or that a new one will be of."""
+        """The category that a video is of, or that a new one will be of; or those whose vectors are given."""
+        if tokens is not None:
+            return Condition(tokens[:, None])  # known before, so it costs nothing
         category = self.draw(choice[:, 0]) if videos is None else self.recognise(videos)
         return self.of(category)
 

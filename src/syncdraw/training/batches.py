@@ -85,6 +85,11 @@ def mapped(batch: Any, function: Any) -> Any:
     return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
 
 
+def parts_of(batch: Any, count: int) -> list[Any]:
+    """A batch in so many equal parts, clip after clip."""
+    return [mapped(batch, lambda tensor, part=part: tensor.chunk(count)[part]) for part in range(count)]
+
+
 def tensors_in(batch: Any) -> list[Tensor]:
     """The tensors of a batch, in order."""
     found: list[Tensor] = []

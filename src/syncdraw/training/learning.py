@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from syncdraw.errors import UserError
+from syncdraw.training.batches import parts_of
 from syncdraw.training.optimization import Optimization, check_moments, scheduled_rate
 from syncdraw.training.processes import Processes
 from syncdraw.training.settings import OptimizerConfig
@@ -61,18 +62,23 @@ class BoundLearner:
 
     Args:
         divergence_weight: of L_Z.
+        accumulate: in how many parts a batch is computed.
     """
 
     measures: tuple[str, ...] = ("L_X", "L_Z", "gradient_norm")
 
-    def __init__(self, model: Bounding, optimization: Optimization, divergence_weight: float) -> None:
+    def __init__(
+        self, model: Bounding, optimization: Optimization, divergence_weight: float, accumulate: int = 1
+    ) -> None:
         self.model, self.optimization, self.divergence_weight = model, optimization, divergence_weight
+        self.accumulate = accumulate
         self.processes = optimization.processes
         self._step: Callable[[Any], Measured]
 
     def ready(self, sample: Any) -> None:
-        """On a GPU, the step is captured."""
-        self._step = fastest(self.model, self.optimization, self.divergence_weight, self.processes.device, sample)
+        """On a GPU, a step in one part is captured."""
+        device = self.processes.device
+        self._step = fastest(self.model, self.optimization, self.divergence_weight, device, sample, self.accumulate)
 
     def begin(self, step: int) -> None:
         """The rates of this step."""
@@ -85,8 +91,9 @@ class BoundLearner:
     @torch.no_grad()
     def measure(self, batch: Any) -> Measured:
         """L_X and L_Z."""
-        bound = self.model.bound(batch)
-        return self.processes.average(torch.stack([bound.reconstruction.mean(), bound.divergence.mean()]))
+        bounds = map(self.model.bound, parts_of(batch, self.accumulate))
+        measured = [torch.stack([bound.reconstruction.mean(), bound.divergence.mean()]) for bound in bounds]
+        return self.processes.average(torch.stack(measured).mean(dim=0))
 
     def unreasonable(self, measured: list[float]) -> bool:
         """Whether the cost is a hundred times that of knowing nothing at all."""

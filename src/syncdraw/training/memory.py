@@ -6,7 +6,8 @@ from syncdraw.config import SyncDrawConfig
 
 
 def training_memory(config: SyncDrawConfig, batch_size: int) -> float:
-    """Bytes that a step of training takes on a CPU, for a batch, beyond what the process has without a model.
+    """Bytes that a step of training takes on a CPU, for a batch, or as much of it as is computed at once, beyond what
+    the process has without a model.
 
     Each drawing step keeps for the gradient its canvas, filters, what is read and written, and LSTM states.
     """

@@ -6,7 +6,7 @@ Everything that changes from step to step lies in tensors, so that a CUDA graph 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,11 +81,14 @@ class Optimization:
                     group["lr"] = rate * share
         self._keep.fill_(1 - min(self.settings.ema, (step + 1) / (step + 10)))
 
-    def update(self, loss: Tensor) -> Tensor:
-        """One step down the loss, the mean over this process's clips. Gives the gradient's norm before clipping."""
+    def update(self, losses: Iterable[Tensor]) -> Tensor:
+        """One step down the sum of the losses, the mean over this process's clips. Gives the gradient's norm before
+        clipping. What one loss needed in memory is free before the next is asked for."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        for loss in losses:
+            torch.autograd.backward(loss)
+            del loss
         self.processes.average_gradients(self.trained)
         norm: Tensor = nn.utils.clip_grad_norm_(self.trained, GRADIENT_NORM, foreach=True)
         for optimizer in self.optimizers:

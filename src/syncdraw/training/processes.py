@@ -59,15 +59,18 @@ class Processes:
         """Whether this process is the one that writes."""
         return self.rank == 0
 
-    def share(self, batch_size: int) -> slice:
+    def share(self, batch_size: int, accumulate: int = 1) -> slice:
         """Which clips of a batch are this process's.
 
         Raises:
-            UserError: the batch cannot be shared out evenly.
+            UserError: the batch cannot be shared out evenly, or a process's share not be computed in so many parts.
         """
-        each, left = divmod(batch_size, self.count)
-        if left:
-            raise UserError(f"train.batch_size is {batch_size}; it must be a multiple of the {self.count} processes")
+        if batch_size % (self.count * accumulate):
+            times = f" times train.accumulate, which is {accumulate}" if accumulate > 1 else ""
+            raise UserError(
+                f"train.batch_size is {batch_size}; it must be a multiple of the {self.count} processes{times}"
+            )
+        each = batch_size // self.count
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def part(self, count: int) -> slice:

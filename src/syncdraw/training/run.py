@@ -16,14 +16,13 @@ import torch
 from syncdraw import pretrained
 from syncdraw.building import build
 from syncdraw.config import SyncDrawConfig, VGANConfig
-from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.datasets.from_torch import as_clips
-from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import bound
 from syncdraw.evaluation.looks import Looks
 from syncdraw.evaluation.scorer import Scorer
+from syncdraw.evaluation.stories import Digits
 from syncdraw.extensions.held_gradients import hold_gradients
 from syncdraw.model import SyncDraw
 from syncdraw.training.batches import Batches
@@ -95,7 +94,7 @@ def train(
         # A run that was broken off before it saved anything begins at its first step again.
         state = run.load_state() if resume and run.saved else None
         config = complete(config, dataset, _known_words(config, run if state else None, build_model))
-        processes.share(config.train.batch_size)
+        processes.share(config.train.batch_size, config.train.accumulate)
         torch.manual_seed(config.train.seed)
         model, learner = _made(config, dataset, processes, progress, state is None, build_model)
         if state is not None:
@@ -142,8 +141,8 @@ def within_memory() -> Iterator[None]:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
             raise
         raise UserError(
-            "training does not fit in memory: lower train.batch_size, model.draw_steps or model.hidden_size, or take "
-            "smaller or fewer frames"
+            "training does not fit in memory: lower train.batch_size, model.draw_steps or model.hidden_size, raise "
+            "train.accumulate, or take smaller or fewer frames"
         ) from error
 
 
@@ -165,13 +164,13 @@ def usual_evaluators(validation: Dataset, config: RunConfig, processes: Processe
             "validation_negative_elbo": result.negative_elbo,
         }
 
-    digits = isinstance(validation, BouncingMNIST | MNISTStories) and validation.config.glyphs is None
+    digits = isinstance(validation, Digits) and validation.config.glyphs is None
     scorers: list[Scorer | Looks] = []
 
     def seen(model: Any) -> dict[str, float]:
         if not scorers:
             clips = _first(validation, VALIDATION_CLIPS)
-            if isinstance(validation, BouncingMNIST | MNISTStories) and digits:
+            if isinstance(validation, Digits) and digits:
                 scorers.append(Scorer(clips, validation.config, processes))
             else:
                 scorers.append(Looks(clips, processes))
@@ -228,7 +227,7 @@ def _made(
     if config.train.optimizer.gradient_ratio is not None:
         hold_gradients(model, config.train.optimizer.gradient_ratio, processes.gather)
     optimization = Optimization(model, config.train.optimizer, config.train.max_steps, processes)
-    return model, BoundLearner(model, optimization, config.train.divergence_weight)
+    return model, BoundLearner(model, optimization, config.train.divergence_weight, config.train.accumulate)
 
 
 def _restore(state: dict[str, Any], model: SyncDraw | VGAN, learner: Learner, run: RunFolder) -> None:

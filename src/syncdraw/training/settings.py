@@ -83,6 +83,8 @@ class TrainConfig:
     Attributes:
         max_steps: optimiser steps.
         batch_size: clips a step, over all processes.
+        accumulate: in how many equal parts a step's clips are computed, one after the other, where all of them do not
+            fit in the memory of a GPU at once. Gradients add up, so the result is the same.
         seed: of weights, order of clips, and noise.
         divergence_weight: of L_Z in the loss. 1 is the bound; more keeps the posterior nearer to the prior.
         every: steps from one validation, picture of samples and checkpoint to the next.
@@ -94,6 +96,7 @@ class TrainConfig:
 
     max_steps: int = 50_000
     batch_size: int = 100
+    accumulate: int = 1
     seed: int = 0
     divergence_weight: float = 1.0
     every: int = 500
@@ -101,7 +104,7 @@ class TrainConfig:
     start: StartConfig = field(default_factory=StartConfig)
 
     def __post_init__(self) -> None:
-        at_least(1, "train.", self, "max_steps", "batch_size", "every")
+        at_least(1, "train.", self, "max_steps", "batch_size", "accumulate", "every")
         at_least(0, "train.", self, "seed")
         if self.seed >= 2**32:
             raise UserError(f"train.seed is {self.seed}; it must be below 2**32")
@@ -109,6 +112,16 @@ class TrainConfig:
             raise UserError(
                 f"train.max_steps is {self.max_steps} and train.batch_size {self.batch_size}; no more than {2**40:,} "
                 f"and {2**20:,} are possible"
+            )
+        if self.batch_size % self.accumulate:
+            raise UserError(
+                f"train.batch_size is {self.batch_size}; it must be a multiple of train.accumulate, which is "
+                f"{self.accumulate}"
+            )
+        if self.accumulate > 1 and self.optimizer.gradient_ratio is not None:
+            raise UserError(
+                f"train.accumulate is {self.accumulate}, and train.optimizer.gradient_ratio compares all clips of a "
+                "batch at once: set accumulate to 1, or gradient_ratio to none"
             )
         if not 0 <= self.divergence_weight < float("inf"):
             raise UserError(f"train.divergence_weight is {self.divergence_weight}; it must be 0 or more")
@@ -158,6 +171,11 @@ class VGANRunConfig(RunConfig):
         if self.train.start != StartConfig() or self.train.divergence_weight != 1:
             raise UserError(
                 "a VGAN begins from nothing and has no L_Z: leave out train.start and train.divergence_weight"
+            )
+        if self.train.accumulate > 1:
+            raise UserError(
+                f"train.accumulate is {self.train.accumulate}, but the batch norm of a VGAN needs the whole batch at "
+                "once; set it to 1"
             )
 
 

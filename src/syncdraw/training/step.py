@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from syncdraw.attention import FrameAttention
-from syncdraw.training.batches import mapped, tensors_in
+from syncdraw.training.batches import mapped, parts_of, tensors_in
 from syncdraw.training.optimization import Optimization
 
 Measured = Tensor
@@ -39,14 +39,21 @@ class Bounding(Protocol):
     def bound(self, batch: Any) -> Bounds: ...
 
 
-def eager(model: Bounding, optimization: Optimization, divergence_weight: float) -> Callable[[Any], Measured]:
-    """A step that takes a batch and trains on it."""
+def eager(
+    model: Bounding, optimization: Optimization, divergence_weight: float, accumulate: int = 1
+) -> Callable[[Any], Measured]:
+    """A step that takes a batch and trains on it, in `accumulate` equal parts whose gradients add up."""
 
     def step(batch: Any) -> Measured:
-        bound = model.bound(batch)
-        loss = (bound.reconstruction + divergence_weight * bound.divergence).mean()
-        norm = optimization.update(loss)
-        return torch.stack([bound.reconstruction.mean(), bound.divergence.mean(), norm]).detach()
+        measured: list[Tensor] = []
+
+        def loss_of(part: Any) -> Tensor:
+            bound = model.bound(part)
+            measured.append(torch.stack([bound.reconstruction.mean(), bound.divergence.mean()]).detach())
+            return (bound.reconstruction + divergence_weight * bound.divergence).mean() / accumulate
+
+        norm = optimization.update(map(loss_of, parts_of(batch, accumulate)))
+        return torch.cat([torch.stack(measured).mean(dim=0), norm.detach()[None]])
 
     return step
 
@@ -94,15 +101,22 @@ class Captured:
 
 
 def fastest(
-    model: Bounding, optimization: Optimization, divergence_weight: float, device: torch.device, sample: Any
+    model: Bounding,
+    optimization: Optimization,
+    divergence_weight: float,
+    device: torch.device,
+    sample: Any,
+    accumulate: int = 1,
 ) -> Callable[[Any], Measured]:
     """A captured step where there is CUDA and the step can be captured, else an eager one, said once.
+
+    A batch in parts is not captured. Each part is as large as memory allows, so that the GPU hardly waits for launches.
 
     Args:
         sample: a batch, with which capturing is tried.
     """
-    step = eager(model, optimization, divergence_weight)
-    if device.type != "cuda":
+    step = eager(model, optimization, divergence_weight, accumulate)
+    if device.type != "cuda" or accumulate > 1:
         return step
     for within in (compiled_attention, nothing_compiled):
         captured = Captured(step, optimization, device)

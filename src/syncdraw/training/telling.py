@@ -53,7 +53,8 @@ def about(
     frames, channels, height, width = dataset.shape
     threads = f" ({torch.get_num_threads()} threads)" if processes.device.type == "cpu" else ""
     if threads and isinstance(model, SyncDraw):
-        needed = resident() + training_memory(model.config, config.train.batch_size // processes.count)
+        at_once = config.train.batch_size // (processes.count * config.train.accumulate)
+        needed = resident() + training_memory(model.config, at_once)
         threads += f", which needs about {needed / 1e9:.1f} GB"
     clips = f"{len(dataset):,} clips" if len(dataset) else "endless clips"
     colour = "grey" if channels == 1 else "RGB"
