@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from syncdraw import pretrained
-from syncdraw.datasets import BUILT_IN
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bound_report import bound_report
-from syncdraw.evaluation.captions import caption_report
+from syncdraw.evaluation.captions import JUDGED, caption_report
 from syncdraw.files import atomic_path
 from syncdraw.training import read_recipe
 
@@ -97,7 +96,7 @@ def main() -> None:
     bounds = bound_report(model, card, data=None, split="test", clips=arguments.clips, seed=0)
     print(bounds.text, flush=True)
     measured: dict[str, Any] = {"trained": card.get("trained"), "bounds": bounds.values}
-    if card["data"] == BUILT_IN[0]:
+    if card["data"] in JUDGED:
         for key, temperature in (("samples", 1.0), ("cool", COOL)):
             report = caption_report(model, card, samples=arguments.samples, seed=0, temperature=temperature)
             print(report.text, flush=True)

@@ -89,12 +89,27 @@ def _number(word: str) -> int:
 def suited_model(captions: Sequence[str]) -> str:
     """The shipped model for some captions, or for none.
 
+    Captions that say how fast a digit is, from where it comes or what it does then are for `mnist-stories`.
+
     Raises:
         UserError: a caption means nothing that a shipped model knows, or they name different numbers of digits.
     """
     if not captions:
         return "mnist1"
-    counts = {understood(text).count("digit") for text in captions}
+    try:
+        counts = {understood(text).count("digit") for text in captions}
+    except UserError:
+        if all(map(_tells_a_story, captions)):
+            return "mnist-stories"
+        raise
     if len(counts) != 1:
         raise UserError("captions must all name as many digits as the first; for others choose a --model")
     return "mnist1-captions" if counts == {1} else "mnist2-captions"
+
+
+def _tells_a_story(text: str) -> bool:
+    """Whether a text is a sentence of MNIST stories about one digit, word for word."""
+    try:
+        return len(parse_story(text)) == 1
+    except UserError:
+        return False
