@@ -43,31 +43,13 @@ from training_runs import (
     go,
     metrics,
     model_step,
-    quick,
     state,
 )
 
 STATE = Path("state/training.bin")
 
 
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The uninterrupted run of `RUN`. Not to be changed."""
-    with pytest.MonkeyPatch.context() as patch:
-        quick(patch)
-        return go(RUN, tmp_path_factory.mktemp("whole") / "run")
-
-
-@pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be broken."""
-    shutil.copytree(whole, tmp_path / "copy")
-    return tmp_path / "copy"
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def refused(config: RunConfig, out: Path, resume: bool = True) -> str:
