@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+import forking
+import sharing_work
 from syncdraw import read_video
 from syncdraw.building import build
 from syncdraw.config import CaptionConfig
@@ -28,18 +27,12 @@ from syncdraw.training.processes import Processes
 from syncdraw.vocabulary import Vocabulary
 from training_runs import DATA, MODEL, MUON, metrics, model_step, state
 
-SCRIPT = Path(__file__).parent / "sharing_work.py"
-
-
 LAYERS = "two layers, a sentence, endless"
 
 
-def share(*jobs: tuple[int, str, Path]) -> subprocess.CompletedProcess[str]:
+def share(*jobs: tuple[int, str, Path]) -> forking.Ended:
     """Train with so many processes each, one job after the other."""
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *(str(part) for job in jobs for part in job)],
-        capture_output=True, text=True, timeout=400, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    return forking.run(sharing_work.main, [str(part) for job in jobs for part in job], timeout=400)
 
 
 @pytest.fixture(scope="module")
