@@ -20,8 +20,6 @@ _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(
     ["torch._dynamo", "syncdraw.training", "syncdraw.datasets.preparing", "hypothesis", "pytest"]
 )
-    ["torch._dynamo", "syncdraw.training", "syncdraw.datasets.preparing", "hypothesis", "pytest"]
-)
 
 
 class Ended(NamedTuple):
