@@ -14,17 +14,12 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
 import torch
 
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(
     ["torch._dynamo", "syncdraw.training", "syncdraw.datasets.preparing", "hypothesis", "pytest"]
 )
-
-
-in_one_worker = pytest.mark.xdist_group("forking")
-"""Of tests that fork: where several workers share the tests, one of them imports torch for all of these."""
 
 
 class Ended(NamedTuple):

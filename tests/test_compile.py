@@ -8,7 +8,6 @@ import forking
 KINDS = ["plain", "mixture", "alignment", "categories"]
 
 
-@forking.in_one_worker
 def test_a_whole_step_compiles_to_what_it_is() -> None:
     """With AOT autograd, of the first kind also the gradients. `inductor` in place of `aot_eager` takes 30 to 50 s."""
     run = forking.run(compile_steps.main, ["aot_eager", *KINDS])

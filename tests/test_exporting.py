@@ -20,7 +20,6 @@ from syncdraw.cli import main
 from syncdraw.config import AttentionConfig, CaptionConfig, PriorConfig, SyncDrawConfig
 from syncdraw.errors import UserError
 
-pytestmark = pytest.mark.xdist_group("exporting")  # the first export of a process takes seconds longer
 WORDS = ("0", "1", "and", "digit", "is", "left", "moving", "right")
 ONE, TWO = "digit 0 is moving left and right", "digit 1 and digit 0 is moving left and right"
 ALIGNED, RECURRENT = (CaptionConfig(route, 4, WORDS) for route in ("alignment", "recurrent"))

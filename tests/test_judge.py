@@ -24,7 +24,6 @@ from syncdraw.evaluation.judge import JUDGE_FOLDER, Judge
 from syncdraw.evaluation.judge_training import digits_of_mnist, train_judge
 from syncdraw.evaluation.readings import NO_MOTION, Reading, caption_fidelity, glyph_features, readable_share
 
-pytestmark = pytest.mark.xdist_group("judge")  # one process reads the clips that most tests ask about
 CLIPS = 100
 
 

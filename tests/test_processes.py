@@ -27,7 +27,6 @@ from syncdraw.training.processes import Processes
 from syncdraw.vocabulary import Vocabulary
 from training_runs import DATA, MODEL, MUON, metrics, model_step, state
 
-pytestmark = forking.in_one_worker  # which trains the runs that tests compare, too
 LAYERS = "two layers, a sentence, endless"
 
 

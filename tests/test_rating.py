@@ -543,7 +543,6 @@ def at(page: Any, heading: str) -> None:
     page.evaluate("() => Promise.all([...document.images].map(image => image.decode()))")
 
 
-@pytest.mark.xdist_group("rating")  # one browser for all
 def test_a_whole_session(study: Path, browser: Any) -> None:
     with serving(study) as link:
         context = browser.new_context()
@@ -598,7 +597,6 @@ def test_a_whole_session(study: Path, browser: Any) -> None:
         assert complaints == []
 
 
-@pytest.mark.xdist_group("rating")  # one browser for all
 def test_two_raters_and_two_tabs(study: Path, browser: Any) -> None:
     with serving(study) as link:
         contexts = [browser.new_context() for _ in range(2)]
@@ -626,7 +624,6 @@ def test_two_raters_and_two_tabs(study: Path, browser: Any) -> None:
         assert saved(study)[4:] == [(3, 1, 6)]
 
 
-@pytest.mark.xdist_group("rating")  # one browser for all
 def test_a_killed_server_loses_nothing(study: Path, browser: Any) -> None:
     with process(study) as (server, link):
         page = begin(browser.new_context(), link)
@@ -645,7 +642,6 @@ def test_a_killed_server_loses_nothing(study: Path, browser: Any) -> None:
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can limit the files of another process")
-@pytest.mark.xdist_group("rating")  # one browser for all
 def test_a_full_disk_and_a_folder_that_is_gone_lose_nothing(study: Path, browser: Any) -> None:
     sentence = "Ratings cannot be saved at the moment; please tell whoever gave you the link."
     token = load_study(study).token
@@ -684,7 +680,6 @@ def test_a_full_disk_and_a_folder_that_is_gone_lose_nothing(study: Path, browser
         assert all(line.startswith("syncdraw: error: ") for line in err.splitlines())
 
 
-@pytest.mark.xdist_group("rating")  # one browser for all
 def test_a_telephone_a_keyboard_and_a_screen_reader(study: Path, browser: Any) -> None:
     with serving(study) as link:
         context = browser.new_context(viewport={"width": 320, "height": 568}, has_touch=True, is_mobile=True)
@@ -713,7 +708,6 @@ def test_a_telephone_a_keyboard_and_a_screen_reader(study: Path, browser: Any) -
         assert saved(study) == [(1, 1, 6), (1, 2, 4)]
 
 
-@pytest.mark.xdist_group("rating")  # one browser for all
 def test_without_javascript(study: Path, browser: Any) -> None:
     with serving(study, "secret-of-the-study") as link:
         page = begin(browser.new_context(java_script_enabled=False), f"{link}secret-of-the-study/")

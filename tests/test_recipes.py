@@ -23,10 +23,7 @@ from syncdraw.training.settings import OptimizerConfig, StartConfig, TrainConfig
 from syncdraw.training.stages import resumable
 from training_runs import MODEL, RUN, PowerCutError, assert_same_run, break_before, changed, content, metrics, quick
 
-pytestmark = [
-    pytest.mark.usefixtures("quickly"),
-    pytest.mark.xdist_group("recipes"),  # one process trains the three stages
-]
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def written(path: Path, values: Any) -> str:

@@ -138,7 +138,6 @@ def test_a_state_of_before_does_not_undo_the_model(copy: Path, whole: Path, tmp_
     assert_same_run(copy, whole)
 
 
-@forking.in_one_worker
 def test_killed_for_good() -> None:
     """A few of the kills of tests/killing.py, in the last two saves and at random."""
     done = forking.run(killing.main, ["--random", "1", "--saves", "1", "--places", "4"])
@@ -222,7 +221,6 @@ def own(folder: Path, asking: Connection) -> None:
         asking.recv()
 
 
-@forking.in_one_worker
 def test_the_owner_of_a_folder_is_named(tmp_path: Path) -> None:
     """Whether the second run begins anew or goes on; and once the first has ended, the folder is free."""
     ours, theirs = multiprocessing.Pipe()
@@ -595,7 +593,6 @@ def test_broken_off_before_the_first_save_the_folder_is_free_for_another_run(tmp
     assert model_step(out) == 1
 
 
-@forking.in_one_worker
 def test_files_damaged_at_random() -> None:
     """A few of the damages of tests/damaging.py."""
     done = forking.run(damaging.main, ["--files=25", "--prepared=12", "--seed=7"])

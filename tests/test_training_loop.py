@@ -519,7 +519,6 @@ def train_for_long(out: Path) -> int:
     return 0
 
 
-@forking.in_one_worker
 def test_ctrl_c_in_a_process_of_its_own(tmp_path: Path) -> None:
     """What the process says last is how to go on, and that works."""
     out = tmp_path / "run"

@@ -26,7 +26,6 @@ from syncdraw.training.settings import OptimizerConfig, RunConfig, TrainConfig, 
 from syncdraw.vgan import VGAN
 from training_runs import assert_same_run, broken_off_by, metrics, state
 
-pytestmark = pytest.mark.xdist_group("vgan_training")  # one process trains the run
 SHAPE = (16, 1, 32, 32)
 RUN = VGANRunConfig(
     model=VGANConfig(filters=2, latent_size=5),

@@ -529,7 +529,6 @@ def killed_at(number, clips, out):
     prepare(replace(list_folder(clips), decoder=killed), out, SMALL, workers=1, progress=False)
 
 
-@forking.in_one_worker
 def test_a_killed_run_goes_on_where_it_was(clips, tmp_path, decoded):
     assert forking.run(killed_at, 8, clips, tmp_path / "out").returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
@@ -540,7 +539,6 @@ def test_a_killed_run_goes_on_where_it_was(clips, tmp_path, decoded):
     assert not list(tmp_path.glob(".*"))
 
 
-@forking.in_one_worker
 @pytest.mark.parametrize("damage", ["journal", "array", "source", "settings", "nonsense"])
 def test_what_a_broken_run_left_is_believed_only_if_it_fits(clips, tmp_path, damage):
     assert forking.run(killed_at, 8, clips, tmp_path / "out").returncode == -signal.SIGKILL
