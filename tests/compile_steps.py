@@ -1,7 +1,7 @@
 """Compile a whole drawing step of tiny models and compare it with the one that is not compiled.
 
 `python tests/compile_steps.py aot_eager plain mixture` prints how far the results of each kind lie apart, of the first
-also the gradients, and how many graphs the compiler made. test_compile.py runs it as a process of its own, in which
+also the gradients, and how many graphs the compiler made. test_compile.py runs it in a process of its own, in which
 shapes are not checked: the checks cannot be compiled.
 """
 
@@ -65,8 +65,12 @@ def apart(config: SyncDrawConfig, backend: str, gradients: bool) -> float:
     return max(((ours - theirs).abs() / (1 + ours.abs())).max().item() for ours, theirs in pairs if ours.numel())
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
-    backend, *kinds = sys.argv[1:]
+    backend, *kinds = arguments
     differences = {kind: apart(KINDS[kind], backend, gradients=kind == kinds[0]) for kind in kinds}
     print(json.dumps({"apart": differences, "graphs": counters["stats"]["unique_graphs"]}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,34 @@ CHECKED = ("attention", "captions", "config", "encoders", "extensions", "gaussia
 install_import_hook([f"syncdraw.{name}" for name in CHECKED], "beartype.beartype")
 torch.set_num_threads(1)
 
+import training_runs  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def numbers_as_they_are() -> Iterator[None]:
     """The command line flushes denormal numbers for its whole process, which here is that of all tests."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `training_runs.quick` says; for modules of tests that train, by `pytestmark`."""
+    training_runs.quick(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The uninterrupted run of `training_runs.RUN`. Not to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        training_runs.quick(patch)
+        return training_runs.go(training_runs.RUN, tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be broken."""
+    return shutil.copytree(whole, tmp_path / "copy")
 
 
 @pytest.fixture(scope="module")

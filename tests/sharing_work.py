@@ -1,4 +1,4 @@
-"""Trains models in several processes, for test_processes.py: python sharing_work.py PROCESSES VARIANT FOLDER ...
+"""Trains models in several processes, for test_processes.py: python sharing_work.py PROCESSES VARIANT STEPS FOLDER ...
 
 In a run whose folder is named `stopped` the last process alone is sent a signal, in step 5, and after that the run goes
 on. In one named `killed` it is killed then, in one named `broken` it has an error of its own, and in one named `stuck`
@@ -24,10 +24,10 @@ from syncdraw.errors import UserError
 from syncdraw.training import loop, run_folder, together
 from syncdraw.training.batches import Batches, tensors_in
 from syncdraw.training.optimization import Optimization
-from training_runs import MUON, RUN, VARIANTS, changed, go, quick
+from training_runs import RUN, VARIANTS, changed, go, quick
 
 
-def work(rank: int, count: int, variant: str, out: Path) -> None:
+def work(rank: int, count: int, variant: str, steps: int, out: Path) -> None:
     """One process of several. What it sees of each batch goes into a file."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
     seen: list[list[torch.Tensor]] = []
@@ -39,8 +39,7 @@ def work(rank: int, count: int, variant: str, out: Path) -> None:
         return batch
 
     Batches.at = noting  # type: ignore[method-assign]
-    changes = {**VARIANTS[variant], "train.batch_size": 8, "train.every": 25}
-    changes["train.max_steps"] = 50 if variant == MUON else 12
+    changes = {**VARIANTS[variant], "train.batch_size": 8, "train.every": 25, "train.max_steps": steps}
     resume = run_folder.RunFolder(out).holds_run
     last = rank == count - 1
     if out.name == "stopped" and last and not resume:
@@ -81,7 +80,7 @@ def free_port() -> str:
         return str(found.getsockname()[1])
 
 
-def train_together(count: int, variant: str, out: Path) -> int:
+def train_together(count: int, variant: str, steps: int, out: Path) -> int:
     """Forks: everything is imported already, and nothing has been computed."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "GLOO_SOCKET_IFNAME": "lo"}
     children = []
@@ -89,7 +88,7 @@ def train_together(count: int, variant: str, out: Path) -> int:
         child = os.fork()
         if not child:
             try:
-                work(rank, count, variant, out)
+                work(rank, count, variant, steps, out)
                 os._exit(0)
             except BaseException as error:
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -105,8 +104,8 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     for split in ("train", "validation"):
         BouncingMNIST(RUN.bouncing, split)  # which reads MNIST, once for all
-    jobs = [(int(arguments[n]), arguments[n + 1], Path(arguments[n + 2])) for n in range(0, len(arguments), 3)]
-    return max(train_together(*job) for job in jobs)
+    jobs = [arguments[n : n + 4] for n in range(0, len(arguments), 4)]
+    return max(train_together(int(count), variant, int(steps), Path(out)) for count, variant, steps, out in jobs)
 
 
 if __name__ == "__main__":

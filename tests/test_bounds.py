@@ -176,7 +176,7 @@ def test_bounds_of_a_linear_gaussian_model_close_in_on_its_exact_likelihood() ->
     x = torch.tensor([0.0, 1.0])
     exact = -Normal(0.0, math.sqrt(spread)).log_prob(x).mean().item()
     one, ten, many = (
-        importance_bound(model, data, samples=k, batch_size=500)
+        importance_bound(model, data, samples=k, batch_size=20_000)
         for k in (1, 10, 1000)  # type: ignore[arg-type]
     )
     assert exact < many.importance_weighted + 3 * many.standard_error
@@ -204,7 +204,7 @@ def test_refining_finds_the_true_posterior_where_it_is_a_gaussian() -> None:
     assert kl_divergence(found, true).mean() < 0.25 * kl_divergence(Normal(*first), true).mean()
     data = Fixed(np.array([0, 255] * 500, np.uint8).reshape(-1, 1, 1, 1, 1))
     plain = bound(model, data, protocol="grey")
-    refined = refined_bound(model, data, steps=30)  # type: ignore[arg-type]
+    refined = refined_bound(model, data, steps=30, batch_size=1000)  # type: ignore[arg-type]
     assert refined.negative_elbo < plain.negative_elbo
     assert (plain.refine_steps, refined.refine_steps) == (0, 30)
 
@@ -226,7 +226,7 @@ def test_bounds_of_the_model_itself_against_an_integral_over_its_latent() -> Non
     density = Normal(0.0, 1.0).log_prob(grid).double()
     exact = -(likelihood + density + math.log(16 / 4000)).logsumexp(1).mean().item()
     k20, *of_seeds = (
-        importance_bound(model, data, samples=k, clips=4, seed=seed)
+        importance_bound(model, data, samples=k, clips=4, batch_size=1000, seed=seed)
         for k, seed in [(20, 0), *((2000, s) for s in range(4))]
     )
     k2000 = of_seeds[0]

@@ -34,7 +34,6 @@ if importlib.util.find_spec("gradio") is None:  # importing it takes seconds, in
     pytest.skip("the extra app is not installed", allow_module_level=True)
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:gradio"),  # of pandas, about how Gradio calls it
-    pytest.mark.xdist_group("demo"),  # one process trains the run, imports Gradio and serves the page
 ]
 
 SEVEN = "digit 7 is moving up and down"

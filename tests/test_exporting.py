@@ -27,8 +27,8 @@ SHAPE: dict[str, Any] = {
     "frames": 3, "height": 8, "width": 7, "draw_steps": 2, "grid_size": 2, "hidden_size": 6, "latent_size": 3,
 }  # fmt: skip
 KINDS: dict[str, SyncDrawConfig] = {
-    "categories": SyncDrawConfig(**SHAPE, channels=3, prior=PriorConfig("network", 3, 4), canvas="image"),
-    "captions in layers": SyncDrawConfig(**SHAPE, layers=2, captions=RECURRENT),
+    "categories": SyncDrawConfig(**SHAPE | {"draw_steps": 1}, channels=3, prior=PriorConfig("network", 3, 4)),
+    "captions in layers": SyncDrawConfig(**SHAPE, layers=2, captions=RECURRENT, canvas="image"),
 }
 ALIGNMENT_IN_A_CUBOID = SyncDrawConfig(
     **SHAPE, attention=AttentionConfig("cuboid"), captions=ALIGNED, prior=PriorConfig("caption")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 import syncdraw
 from syncdraw import SyncDrawConfig
@@ -185,32 +184,28 @@ HEAVY = ("accelerate", "matplotlib", "tensorboard", "sentence_transformers", "tr
          "cyclopts")  # fmt: skip
 
 
-def heavy_after(statements: str, folder: Path) -> list[str]:
-    """Which heavy modules a fresh interpreter has loaded after these statements."""
-    program = f"import sys\n{statements}\nprint([m for m in {HEAVY!r} if m in sys.modules])"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def test_importing_and_generating_load_nothing_heavy(tmp_path: Path) -> None:
+    """A fresh interpreter does one thing after another, and says what it has loaded after each: for generating,
+    cyclopts, which reads the command line, and nothing of training or of the hub.
+    """
+    draw = "from syncdraw.cli import main\nmain(['generate', *{words}, '--model', '{name}', '-o', '{name}.gif'])"
+    words = CaptionConfig("alignment", 4, ("digit", "one"))
+    for name, captions in (("plain", CaptionConfig()), ("captions", words)):
+        config = SyncDrawConfig(
+            frames=2, height=8, width=8, draw_steps=1, grid_size=2, hidden_size=4, latent_size=2, captions=captions
+        )
+        syncdraw.save(build(config), tmp_path / name)
+    does: dict[str, list[str]] = {
+        "import syncdraw": [],
+        "import syncdraw.plots": [],
+        draw.format(words=[], name="plain"): ["cyclopts"],
+        draw.format(words=["digit one"], name="captions"): ["cyclopts"],
+    }
+    says = f"\nprint('loaded:', [m for m in {HEAVY!r} if m in sys.modules])\n"
     run = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=True
-    )
-    result = ast.literal_eval(run.stdout.splitlines()[-1])
-    assert isinstance(result, list)
-    return result
-
-
-def test_import_loads_nothing_heavy(tmp_path: Path) -> None:
-    assert heavy_after("import syncdraw", tmp_path) == []
-
-
-@pytest.mark.parametrize("kind", ["plain", "captions"])
-def test_generating_loads_nothing_heavy(kind: str, tmp_path: Path) -> None:
-    """cyclopts reads the command line; nothing of training or of the hub is needed."""
-    captions = CaptionConfig("alignment", 4, ("digit", "one")) if kind == "captions" else CaptionConfig()
-    config = SyncDrawConfig(
-        frames=2, height=8, width=8, draw_steps=1, grid_size=2, hidden_size=4, latent_size=2, captions=captions
-    )
-    syncdraw.save(build(config), tmp_path / "tiny")
-    words = ["digit one"] if kind == "captions" else []
-    arguments = ["generate", *words, "--model", "tiny", "-o", "a.gif"]
-    statements = f"from syncdraw.cli import main\nmain({arguments!r})"
-    assert heavy_after(statements, tmp_path) == ["cyclopts"]
-    assert (tmp_path / "a.gif").stat().st_size > 0
+        [sys.executable, "-c", "import sys\n" + "".join(statements + says for statements in does)],
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    loaded = [ast.literal_eval(line) for line in re.findall(r"^loaded: (.*)$", run.stdout, re.MULTILINE)]
+    assert dict(zip(does, loaded, strict=True)) == does
+    assert all((tmp_path / f"{name}.gif").stat().st_size > 0 for name in ("plain", "captions"))

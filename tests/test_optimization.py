@@ -20,7 +20,7 @@ from syncdraw.training.muon import MATRICES, Muon, orthogonalized
 from syncdraw.training.optimization import GRADIENT_NORM, Optimization
 from syncdraw.training.processes import Processes
 from syncdraw.training.settings import OptimizerConfig
-from training_runs import MODEL, RUN, changed, go, quick, state
+from training_runs import MODEL, RUN, changed, go, state
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 SHAPES = [(64, 16), (16, 64), (32, 32), (1024, 7)]
@@ -30,9 +30,7 @@ WITH_MATRICES = SyncDrawConfig(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def optimization(model: nn.Module | None = None, max_steps: int = 100, **settings: Any) -> Optimization:

@@ -26,12 +26,9 @@ from syncdraw.datasets.from_torch import AsTorch, TorchClips, as_clips
 from syncdraw.gaussian import Gaussian
 from syncdraw.model import SyncDraw
 from syncdraw.priors import Single, StandardPrior
-from training_runs import ALIGNED, DATA, MODEL, RUN, assert_same, broken_off, changed, go, metrics, quick, state
+from training_runs import ALIGNED, DATA, MODEL, RUN, assert_same, broken_off, changed, go, metrics, state
 
-
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 class Squares(TorchDataset[Any]):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+import forking
+import sharing_work
 from syncdraw import read_video
 from syncdraw.building import build
 from syncdraw.config import CaptionConfig
@@ -28,49 +27,49 @@ from syncdraw.training.processes import Processes
 from syncdraw.vocabulary import Vocabulary
 from training_runs import DATA, MODEL, MUON, metrics, model_step, state
 
-SCRIPT = Path(__file__).parent / "sharing_work.py"
-
-
 LAYERS = "two layers, a sentence, endless"
 
 
-def share(*jobs: tuple[int, str, Path]) -> subprocess.CompletedProcess[str]:
-    """Train with so many processes each, one job after the other."""
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *(str(part) for job in jobs for part in job)],
-        capture_output=True, text=True, timeout=400, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+def share(*jobs: tuple[int, str, int, Path]) -> forking.Ended:
+    """Train with so many processes each, so many steps, one job after the other."""
+    return forking.run(sharing_work.main, [str(part) for job in jobs for part in job], timeout=400)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The folder with all runs, and what was said when one was stopped."""
     folder = tmp_path_factory.mktemp("runs")
-    counts = [(count, MUON) for count in (1, 2, 4)] + [(count, LAYERS) for count in (1, 2)]
-    counts += [(1, "plain"), (2, "in parts")]
-    jobs = [(count, variant, folder / f"{count} {variant}") for count, variant in counts]
-    done = share(*jobs, (2, MUON, folder / "stopped"), (1, MUON, folder / "stopped"))
+    kinds = [(1, MUON, 50), (2, MUON, 50), (4, MUON, 50), (1, LAYERS, 12), (2, LAYERS, 12)]
+    kinds += [(1, "plain", 12), (2, "in parts", 12)]
+    jobs = [(*kind, folder_of(folder, *kind)) for kind in kinds]
+    done = share(*jobs, (2, MUON, 50, folder / "stopped"), (1, MUON, 50, folder / "stopped"))
     assert done.returncode == 0, done.stderr
     return folder, done.stdout.splitlines()
+
+
+def folder_of(runs: Path, count: int, variant: str, steps: int) -> Path:
+    return runs / f"{count} {variant} {steps}"
 
 
 def seen(out: Path, rank: int) -> list[list[torch.Tensor]]:
     return torch.load(out.parent / f"seen-{out.name}-{rank}.bin")
 
 
-@pytest.mark.parametrize(("count", "variant"), [(2, MUON), (4, MUON), (2, LAYERS)])
-def test_several_processes_train_as_one_does(count: int, variant: str, runs: tuple[Path, list[str]]) -> None:
+@pytest.mark.parametrize(("count", "variant", "steps"), [(2, MUON, 50), (4, MUON, 50), (2, LAYERS, 12)])
+def test_several_processes_train_as_one_does(
+    count: int, variant: str, steps: int, runs: tuple[Path, list[str]]
+) -> None:
     """Over 50 steps, or 12: the same clips, words and noise, the same losses and norms, and the same weights to float
     tolerance; the same bounds on held-out clips, which they share out, and the same samples.
 
     Gradients are held to the median of the whole batch, so that they do not depend on who has which clip.
     """
-    one, several = (runs[0] / f"{number} {variant}" for number in (1, count))
+    one, several = (folder_of(runs[0], number, variant, steps) for number in (1, count))
     for whole, *parts in zip(seen(one, 0), *(seen(several, rank) for rank in range(count)), strict=True):
         for tensor, *shares in zip(whole, *parts, strict=True):
             assert {len(part) for part in shares} == {8 // count}
             assert torch.equal(tensor, torch.cat(shares))
-    assert_alike(one, several, 50 if variant == MUON else 12)
+    assert_alike(one, several, steps)
 
 
 def assert_alike(one: Path, several: Path, steps: int) -> None:
@@ -88,13 +87,13 @@ def assert_alike(one: Path, several: Path, steps: int) -> None:
 
 def test_several_processes_with_parts_of_parts_train_as_one_does(runs: tuple[Path, list[str]]) -> None:
     """Each computes its share of the batch in two parts."""
-    assert_alike(runs[0] / "1 plain", runs[0] / "2 in parts", 12)
+    assert_alike(folder_of(runs[0], 1, "plain", 12), folder_of(runs[0], 2, "in parts", 12), 12)
 
 
 def test_a_signal_to_one_process_stops_all_of_them_at_one_step(runs: tuple[Path, list[str]]) -> None:
     """And the run goes on from there as if nothing had been, with another number of processes."""
     folder, said = runs
-    stopped, whole = folder / "stopped", folder / f"1 {MUON}"
+    stopped, whole = folder / "stopped", folder_of(folder, 1, MUON, 50)
     assert said == 2 * [f'"stopped at step 6; syncdraw train --resume --out {stopped} goes on"']
     assert len(seen(stopped, 0)) == len(seen(whole, 0)) - 6  # it did not begin again
     assert_alike(whole, stopped, 50)
@@ -103,7 +102,7 @@ def test_a_signal_to_one_process_stops_all_of_them_at_one_step(runs: tuple[Path,
 def test_where_one_process_ends_the_others_do_with_its_reason(tmp_path: Path) -> None:
     """Each of three runs within a minute, also where the others are stuck in what no exception reaches."""
     began = time.monotonic()
-    done = share(*((2, MUON, tmp_path / what) for what in ("killed", "broken", "stuck")))
+    done = share(*((2, MUON, 50, tmp_path / what) for what in ("killed", "broken", "stuck")))
     assert time.monotonic() - began < 3 * 60
     assert done.returncode != 0
     killed = "process 1 ended without a word: it was killed, or its machine is gone"

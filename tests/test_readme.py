@@ -100,7 +100,8 @@ def test_command(command: str, here: Path, monkeypatch: pytest.MonkeyPatch, caps
     instead(bound_report, "bound_report", "evaluate", Report("measured", {}))
     instead(reproduce, "table1", "reproduce", None)
     instead(demo, "serve_demo", "demo", None)
-    monkeypatch.setattr(continuing, "STEPS", 1)
+    for name in ("GUESSES", "STEPS", "CANDIDATES"):
+        monkeypatch.setattr(continuing, name, 1)
     cli.main(shlex.split(command)[1:])
     out = capsys.readouterr().out
     verb = command.split()[1]

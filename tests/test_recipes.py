@@ -23,10 +23,7 @@ from syncdraw.training.settings import OptimizerConfig, StartConfig, TrainConfig
 from syncdraw.training.stages import resumable
 from training_runs import MODEL, RUN, PowerCutError, assert_same_run, break_before, changed, content, metrics, quick
 
-
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def written(path: Path, values: Any) -> str:

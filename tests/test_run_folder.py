@@ -7,12 +7,13 @@ import hashlib
 import io
 import json
 import math
+import multiprocessing
 import os
 import resource
 import shutil
-import subprocess
-import sys
+import signal
 import zipfile
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import damaging
+import forking
+import killing
 from syncdraw import UserError, pretrained
 from syncdraw.building import build
 from syncdraw.config import CaptionConfig
@@ -43,31 +47,13 @@ from training_runs import (
     go,
     metrics,
     model_step,
-    quick,
     state,
 )
 
 STATE = Path("state/training.bin")
 
 
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The uninterrupted run of `RUN`. Not to be changed."""
-    with pytest.MonkeyPatch.context() as patch:
-        quick(patch)
-        return go(RUN, tmp_path_factory.mktemp("whole") / "run")
-
-
-@pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be broken."""
-    shutil.copytree(whole, tmp_path / "copy")
-    return tmp_path / "copy"
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def refused(config: RunConfig, out: Path, resume: bool = True) -> str:
@@ -154,10 +140,7 @@ def test_a_state_of_before_does_not_undo_the_model(copy: Path, whole: Path, tmp_
 
 def test_killed_for_good() -> None:
     """A few of the kills of tests/killing.py, in the last two saves and at random."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "killing.py"), "--random", "1", "--saves", "1", "--places", "4"],
-        capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = forking.run(killing.main, ["--random", "1", "--saves", "1", "--places", "4"])
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
     assert counts["runs that ended otherwise"] == 0
@@ -232,27 +215,25 @@ def test_a_run_of_the_version_before_says_how_to_go_on(copy: Path) -> None:
     assert "already holds a run (state/training.pt)" in refused(RUN, copy, resume=False)
 
 
+def own(folder: Path, asking: Connection) -> None:
+    with RunFolder(folder).owned():
+        asking.send("owned")
+        asking.recv()
+
+
 def test_the_owner_of_a_folder_is_named(tmp_path: Path) -> None:
     """Whether the second run begins anew or goes on; and once the first has ended, the folder is free."""
-    program = f"""
-import sys
-sys.path[:0] = {[str(Path(__file__).parent)]}
-from syncdraw.training.run_folder import RunFolder
-with RunFolder({str(tmp_path / "run")!r}).owned():
-    print("owned", flush=True)
-    sys.stdin.read()
-"""
-    owner = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    ours, theirs = multiprocessing.Pipe()
+    owner = forking.Forked(own, tmp_path / "run", theirs)
     try:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "owned\n"
+        assert ours.recv() == "owned"
         for resume in (False, True):
             assert refused(RUN, tmp_path / "run", resume) == (
                 f"process {owner.pid} is training in {tmp_path / 'run'}; wait for it, or choose another folder"
             )
     finally:
-        owner.kill()
-        owner.communicate()
+        owner.process.kill()
+        assert owner.end(timeout=60).returncode == -signal.SIGKILL
     go(changed(RUN, {"train.max_steps": 1}), tmp_path / "run")
     assert (tmp_path / "run" / ".lock").read_text() == f"process {os.getpid()}"
 
@@ -614,10 +595,7 @@ def test_broken_off_before_the_first_save_the_folder_is_free_for_another_run(tmp
 
 def test_files_damaged_at_random() -> None:
     """A few of the damages of tests/damaging.py."""
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "damaging.py"), "--files=25", "--prepared=12", "--seed=7"],
-        capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = forking.run(damaging.main, ["--files=25", "--prepared=12", "--seed=7"])
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
     assert counts["load: sentence"] >= 3

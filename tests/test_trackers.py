@@ -14,7 +14,7 @@ import pytest
 from syncdraw import UserError
 from syncdraw.training import run_folder, trackers
 from syncdraw.training.trackers import MLflow, TensorBoard, WeightsAndBiases
-from training_runs import RUN, PowerCutError, assert_same_run, break_before, changed, go, quick
+from training_runs import RUN, PowerCutError, assert_same_run, break_before, changed, go
 
 TOLD: list[tuple[Any, ...]] = []
 
@@ -44,8 +44,7 @@ class Broken(Notes):
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
+def nothing_told(quickly: None) -> None:
     TOLD.clear()
 
 

@@ -6,9 +6,7 @@ import gc
 import inspect
 import math
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 import tracemalloc
@@ -25,7 +23,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
+import forking
 import syncdraw
+import training_runs
 from making_clips import textures, write_clip
 from syncdraw import UserError, pretrained
 from syncdraw.datasets import bouncing_mnist
@@ -58,7 +58,6 @@ from training_runs import (
     go,
     metrics,
     model_step,
-    quick,
     state,
 )
 
@@ -66,24 +65,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 Scorer, tensorboard = run.Scorer, run_folder._board
 
 
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The uninterrupted run of `RUN`. Not to be changed."""
-    with pytest.MonkeyPatch.context() as patch:
-        quick(patch)
-        return go(RUN, tmp_path_factory.mktemp("whole") / "run")
-
-
-@pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be broken."""
-    shutil.copytree(whole, tmp_path / "copy")
-    return tmp_path / "copy"
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 # --- Another model ---------------------------------------------------------------------------------------------------
@@ -586,35 +568,28 @@ def test_out_of_memory_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest
     go(changed(RUN, {"train.max_steps": 1}), tmp_path / "run")
 
 
+def train_for_long(out: Path) -> int:
+    training_runs.quick()
+    try:
+        go(changed(RUN, {"train.max_steps": 100_000}), out)
+    except KeyboardInterrupt as stopped:
+        print(stopped, file=sys.stderr)
+        return 130
+    return 0
+
+
 def test_ctrl_c_in_a_process_of_its_own(tmp_path: Path) -> None:
     """What the process says last is how to go on, and that works."""
-    program = f"""
-import sys
-sys.path[:0] = {[str(Path(__file__).parent)]}
-from training_runs import *
-quick()
-try:
-    go(changed(RUN, {{"train.max_steps": 100_000}}), __import__("pathlib").Path(sys.argv[1]))
-except KeyboardInterrupt as stopped:
-    print(stopped, file=sys.stderr)
-    sys.exit(130)
-"""
     out = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(out)], stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    running = forking.Forked(train_for_long, out)
     deadline = time.monotonic() + 120
-    try:
-        while not ((out / "metrics.jsonl").exists() and len((out / "metrics.jsonl").read_text()) > 300):
-            assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, errors
+    while not ((out / "metrics.jsonl").exists() and len((out / "metrics.jsonl").read_text()) > 300):
+        if not running.process.is_alive() or time.monotonic() > deadline:
+            pytest.fail(f"it does not train: {running.end(timeout=0)}")
+        time.sleep(0.05)
+    os.kill(running.pid, signal.SIGINT)
+    status, _, errors = running.end(timeout=60)
+    assert status == 130, errors
     assert "Traceback" not in errors
     step = state(out)["step"]
     assert errors.splitlines()[-1] == f"stopped at step {step}; syncdraw train --resume --out {out} goes on"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
 import shutil
-import subprocess
+import signal
 import sys
 import tracemalloc
 import unicodedata
@@ -21,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import forking
 from making_clips import FORMATS, levels, textures, write_clip
 from syncdraw.datasets import decode, preparing
 from syncdraw.datasets.caption_files import read_captions
@@ -515,30 +517,20 @@ def test_a_failure_leaves_the_old_folder(clips, tmp_path, monkeypatch):
     assert len(PreparedClips(tmp_path / "out")) > 0
 
 
-KILLED = """
-import os, sys
-from dataclasses import replace
-from pathlib import Path
-from syncdraw.datasets.decode import read_sequence
-from syncdraw.datasets.prepared import ClipConfig
-from syncdraw.datasets.preparing import prepare
-from syncdraw.datasets.video_folder import list_folder
-count = 0
-def killed(source, config):
-    global count
-    count += 1
-    if count == int(sys.argv[3]):
-        os._exit(9)
-    return read_sequence(source, config)
-config = ClipConfig(frames=4, channels=1, height=12, width=16)
-listing = replace(list_folder(Path(sys.argv[1])), decoder=killed)
-prepare(listing, Path(sys.argv[2]), config, workers=1, progress=False)
-"""
+def killed_at(number, clips, out):
+    """Prepare, and be killed when the clip of that number is decoded."""
+    numbers = itertools.count(1)
+
+    def killed(source, config):
+        if next(numbers) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode.read_sequence(source, config)
+
+    prepare(replace(list_folder(clips), decoder=killed), out, SMALL, workers=1, progress=False)
 
 
 def test_a_killed_run_goes_on_where_it_was(clips, tmp_path, decoded):
-    killed = subprocess.run([sys.executable, "-c", KILLED, clips, tmp_path / "out", "8"], check=False)
-    assert killed.returncode == 9
+    assert forking.run(killed_at, 8, clips, tmp_path / "out").returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     prepared(clips, tmp_path / "out")
     assert 4 < len(decoded) < 12
@@ -549,7 +541,7 @@ def test_a_killed_run_goes_on_where_it_was(clips, tmp_path, decoded):
 
 @pytest.mark.parametrize("damage", ["journal", "array", "source", "settings", "nonsense"])
 def test_what_a_broken_run_left_is_believed_only_if_it_fits(clips, tmp_path, damage):
-    subprocess.run([sys.executable, "-c", KILLED, clips, tmp_path / "out", "8"], check=False)
+    assert forking.run(killed_at, 8, clips, tmp_path / "out").returncode == -signal.SIGKILL
     work = tmp_path / ".out.preparing"
     journal, array = work / "journal.jsonl", work / FRAMES
     config = SMALL

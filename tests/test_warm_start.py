@@ -18,24 +18,14 @@ from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.model import SyncDraw
 from syncdraw.training import loop
 from syncdraw.training.warm_start import begin, copy_weights, mean_frame
-from training_runs import ALIGNED, DATA, MODEL, RUN, assert_same, changed, go, metrics, quick, state
+from training_runs import ALIGNED, DATA, MODEL, RUN, assert_same, changed, go, metrics, state
 
 WORDS = ("0", "1", "and", "digit", "down", "is", "left", "moving", "right", "up")
 WITHOUT = dataclasses.replace(MODEL, prior=PriorConfig("network"), canvas="learned")
 WITH_WORDS = dataclasses.replace(WITHOUT, captions=CaptionConfig("alignment", 4, WORDS))
 
 
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained model. Not to be changed."""
-    with pytest.MonkeyPatch.context() as patch:
-        quick(patch)
-        return go(RUN, tmp_path_factory.mktemp("whole") / "run")
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def made(config: SyncDrawConfig, seed: int) -> SyncDraw:
