@@ -22,7 +22,7 @@ from cyclopts import App
 from PIL import Image
 
 from making_clips import textures, write_clip
-from syncdraw import SyncDrawConfig, cli, drawing, exploring, media, pretrained, read_video, wordings
+from syncdraw import SyncDrawConfig, cards, cli, drawing, exploring, media, pretrained, read_video, wordings
 from syncdraw.apps import rating
 from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig
@@ -65,7 +65,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def folder(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, with the tiny models in the place of the shipped ones."""
-    monkeypatch.setattr(pretrained, "SHIPPED", shop)
+    monkeypatch.setattr(cards, "SHIPPED", shop)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -204,7 +204,7 @@ def test_overview(arguments: list[str], ok: Any) -> None:
 WITHOUT_TORCH = [
     "", "--help", "--version", "generat", "generate --nmu 3", "generate 'digit 3 flies'", "train --help",
     "train mnst1", "train mnist1 --train.max_stpes 3", "evaluate bounds --help", "prepare kth --help",
-    "picture m smaples", "reproduce table1 --help", "rate --help",
+    "picture m smaples", "reproduce table1 --help", "rate --help", "models",
 ]  # fmt: skip
 
 
@@ -849,7 +849,7 @@ def test_models(ok: Any) -> None:
     assert len(lines) < 24
     assert max(map(len, lines)) <= 130
     for name in ("mnist1", "mnist1-captions", "mnist2-captions"):
-        size = pretrained.SHIPPED.joinpath(name, "model.safetensors").stat().st_size / 1e6
+        size = cards.SHIPPED.joinpath(name, "model.safetensors").stat().st_size / 1e6
         (about,) = [line for line in lines if line.startswith(f"{name} ")]
         assert about.endswith(f"about {name} ({size:.1f} MB)")
     for line in lines:
@@ -865,10 +865,7 @@ def test_models_takes_no_argument(wrong: Any) -> None:
 
 def test_output_that_nobody_reads(shop: Path) -> None:
     """`syncdraw models | head -1` ends quietly."""
-    code = (
-        f"from syncdraw import cli, pretrained; pretrained.SHIPPED = pretrained.Path({str(shop)!r})\n"
-        "cli.main(['models'])"
-    )
+    code = f"from syncdraw import cards, cli; cards.SHIPPED = cards.Path({str(shop)!r})\ncli.main(['models'])"
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)

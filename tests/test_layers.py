@@ -75,7 +75,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "model": ("attention", "captions", "config", "encoders", "interface", "model", "priors", "vgan"),
     "extensions": ("extensions",),
     "building": ("building",),
-    "storing": ("pretrained",),
+    "storing": ("cards", "pretrained"),
     "evaluation": ("evaluation",),
     "training": ("training",),
     "package": ("",),

@@ -45,7 +45,7 @@ from syncdraw.evaluation.scorer import Scorer
 from syncdraw.evaluation.stories import measure_motions, search_for, story_fidelity
 from syncdraw.training import run
 from syncdraw.vocabulary import Vocabulary
-from syncdraw.wordings import understood_story
+from syncdraw.wordings import suited_model, understood_story
 from syncdraw.words import normalise
 from training_runs import ALIGNED, RUN, changed, go, metrics, quick
 
@@ -512,3 +512,25 @@ def test_a_model_learns_from_stories_in_layers_and_is_measured(tmp_path: Path, m
     assert {"slowly", "then", "from", "a", "eight"} <= set(learned.config.captions.vocabulary)
     report = caption_report(learned, pretrained.load_card(out), samples=3, seed=0)
     assert {"samples, seen captions", "samples, unseen captions"} <= report.values.keys()
+
+
+@pytest.mark.parametrize(
+    ("captions", "model"),
+    [
+        ([], "mnist1"),
+        (["digit 3 is moving left and right", "seven"], "mnist1-captions"),
+        (["3 left and right and 5 up and down"], "mnist2-captions"),
+        (["digit 3 is moving fast up and down"], "mnist-stories"),
+        (["a three goes sideways then vertically"], "mnist-stories"),
+        (["from the left digit 3 is moving slowly diagonally", "digit 4 is moving up and down"], "mnist-stories"),
+        (["a digit is moving left and right"], "mnist-stories"),
+    ],
+)
+def test_the_model_that_suits_captions(captions: list[str], model: str) -> None:
+    assert suited_model(captions) == model
+
+
+@pytest.mark.parametrize("caption", ["digit -1", "a dog", "a dog is moving fast", "digit 3 fast and digit 4 slowly"])
+def test_captions_that_suit_no_model(caption: str) -> None:
+    with pytest.raises(UserError, match="is not understood; did you mean 'digit"):
+        suited_model([caption])

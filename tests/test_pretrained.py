@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as tensors_to_bytes
 
 import syncdraw
-from syncdraw import SyncDraw, SyncDrawConfig, UserError, legacy, pretrained
+from syncdraw import SyncDraw, SyncDrawConfig, UserError, cards, legacy, pretrained
 from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig, PriorConfig
 
@@ -64,7 +64,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pretrained.save(made(), tmp_path / "weights" / name, about=f"the model {name}", metrics={"-ELBO": 12.5})
     (tmp_path / "weights" / "judge").mkdir()
     (tmp_path / "weights" / "judge" / "config.json").write_text('{"steps": 1}')
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "weights")
+    monkeypatch.setattr(cards, "SHIPPED", tmp_path / "weights")
     return tmp_path / "weights"
 
 

@@ -1,12 +1,10 @@
-"""Models on disk: a folder with config.json and model.safetensors; those that ship lie in weights/."""
+"""Models on disk: a card (cards.py) and model.safetensors, the weights."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,22 +17,20 @@ from torch import Tensor
 
 from syncdraw import legacy
 from syncdraw.building import build
+from syncdraw.cards import CARD_FILE, SHIPPED, WEIGHTS_FILE, find, load_card, read_card, shipped_models, write_card
 from syncdraw.config import SyncDrawConfig, VGANConfig
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
 from syncdraw.model import SyncDraw
-from syncdraw.reading import TEXT_BYTES, read_regular, read_settings
+from syncdraw.reading import read_regular, read_settings
 from syncdraw.vgan import VGAN
 
-SHIPPED = Path(__file__).parent / "weights"
-WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "config.json"
+__all__ = [
+    "CARD_FILE", "SHIPPED", "WEIGHTS_FILE", "check_numbers", "find", "load", "load_any", "load_card", "load_weights",
+    "model_config", "read_tensors", "save", "serialised", "shipped_models", "write_card",
+]  # fmt: skip
+
 _WEIGHTS_BYTES = 2**31
-
-
-def shipped_models() -> dict[str, Path]:
-    """Names and folders of the models that come with the package."""
-    return {card.parent.name: card.parent for card in sorted(SHIPPED.glob(f"*/{CARD_FILE}")) if "model" in _card(card)}
 
 
 def save(model: SyncDraw | VGAN, folder: str | Path, *, half: bool = False, **card: Any) -> None:
@@ -63,12 +59,6 @@ def serialised(tensors: Mapping[str, Tensor], *, half: bool = False) -> bytes:
     """What a file of weights holds: equal tensors give equal bytes."""
     host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return tensors_to_bytes({name: t.half() if half and t.is_floating_point() else t for name, t in host.items()})
-
-
-def write_card(card: dict[str, Any], folder: Path) -> None:
-    """config.json of a folder."""
-    with atomic_path(folder / CARD_FILE) as path:
-        path.write_text(json.dumps(card, indent=1) + "\n")
 
 
 def load(
@@ -113,7 +103,7 @@ def load_any(
     except (RuntimeError, ValueError) as error:  # a UserError is a ValueError
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} does not describe a model of this version: {reason}") from error
-    old = legacy.is_old(_card(path))
+    old = legacy.is_old(read_card(path))
     load_weights(model, legacy.new_tensors(tensors) if old else tensors, folder / WEIGHTS_FILE)
     return model.to(device).eval()
 
@@ -126,88 +116,6 @@ def model_config(card: dict[str, Any], source: str) -> SyncDrawConfig | VGANConf
     """
     kind: type[VGANConfig | SyncDrawConfig] = VGANConfig if card["model"].get("kind") == "vgan" else SyncDrawConfig
     return read_settings(kind, card["model"], source)
-
-
-def load_card(name: str | Path) -> dict[str, Any]:
-    """config.json of a model: its `model` config, and what was written beside it, such as `metrics`.
-
-    Raises:
-        UserError: nothing of that name, or a file that cannot be read.
-    """
-    path = find(str(name)) / CARD_FILE
-    card = _card(path)
-    if not legacy.is_old(card):
-        return card
-    try:
-        return legacy.new_card(card)
-    except (AttributeError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path} does not describe a model of this version or of the one before ({reason})") from error
-
-
-def find(name: str) -> Path:
-    """The folder of a model.
-
-    Raises:
-        UserError: there is none of that name; it suggests the nearest.
-    """
-    models = shipped_models()
-    if name in models:
-        return models[name]
-    if name.startswith("hub:"):
-        return _download(name.removeprefix("hub:"))
-    folder = Path(name).expanduser()
-    if (folder / CARD_FILE).is_file():
-        return folder
-    # A run of several stages that is not finished: the newest stage that has a model.
-    stages = sorted(
-        (card for card in folder.glob(f"stages/*/{CARD_FILE}") if re.match(r"[0-9]{1,4}-", card.parent.name)),
-        key=lambda card: int(card.parent.name.partition("-")[0]),
-    )
-    if stages:
-        return stages[-1].parent
-    if folder.is_dir():
-        raise UserError(
-            f"{name} has no {CARD_FILE}: give the folder of a trained model, or of a run that has saved one"
-        )
-    near = difflib.get_close_matches(name.rstrip("/").split("/")[-1], models, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
-    shipped = f"shipped are {', '.join(models)}" if models else "no model is shipped"
-    raise UserError(f"unknown model {name!r}: {hint}{shipped}; a folder works too, or hub:OWNER/NAME")
-
-
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=[CARD_FILE, WEIGHTS_FILE]))
-    except Exception as error:  # of the hub, of the network library beneath it, of the disk
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{name!r} is no folder here, and the hub did not give it ({reason})") from error
-
-
-_KINDS = {"model": dict, "sha256": str, "trained": dict, "data": str, "bouncing": dict, "metrics": dict}
-"""What config.json holds that is used; the rest is for whoever reads it."""
-
-
-def _card(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise UserError(f"{path} is missing")
-    try:
-        card = json.loads(read_regular(path, TEXT_BYTES).decode())
-    except UserError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({' '.join(str(error).split())[:200]})") from error
-    if not isinstance(card, dict):
-        raise UserError(f"{path} holds {type(card).__name__}; it must hold a JSON object")
-    for name, kind in _KINDS.items():
-        if name in card and not isinstance(card[name], kind):
-            raise UserError(f"{path}: {name} is {str(card[name])[:60]}; it must be {_JSON[kind]}")
-    return card
-
-
-_JSON = {dict: "an object", str: "text"}
 
 
 def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import product
 
 from syncdraw.datasets.bouncing_mnist import DIAGONAL, MOTIONS, STILL, caption
-from syncdraw.datasets.story_captions import KNOWN_WORDS, NUMBERS, parse_story, tell
+from syncdraw.datasets.story_captions import KNOWN_WORDS, NUMBERS, USUAL, Story, parse_story, tell
 from syncdraw.errors import UserError
 from syncdraw.words import normalise
 
@@ -99,7 +99,8 @@ def suited_model(captions: Sequence[str]) -> str:
     try:
         counts = {understood(text).count("digit") for text in captions}
     except UserError:
-        if all(map(_tells_a_story, captions)):
+        stories = [_story(text) for text in captions]
+        if None not in stories and any(map(_says_more, stories)):
             return "mnist-stories"
         raise
     if len(counts) != 1:
@@ -107,9 +108,18 @@ def suited_model(captions: Sequence[str]) -> str:
     return "mnist1-captions" if counts == {1} else "mnist2-captions"
 
 
-def _tells_a_story(text: str) -> bool:
-    """Whether a text is a sentence of MNIST stories about one digit, word for word."""
+def _story(text: str) -> Story | None:
+    """What a text says of one digit, if it is a sentence of MNIST stories."""
     try:
-        return len(parse_story(text)) == 1
+        (story, *others) = parse_story(text)
     except UserError:
+        return None
+    return None if others else story
+
+
+def _says_more(story: Story | None) -> bool:
+    """Whether a story says something that no caption of Bouncing MNIST can say, or leaves out which digit it is."""
+    if story is None:
         return False
+    told = story.speed != USUAL or story.start is not None or len(story.motions or ()) > 1
+    return told or story.label is None or story.motions is None

@@ -11,16 +11,16 @@ def models(*, json: bool = False) -> None:
     """
     from json import dumps
 
-    from syncdraw import pretrained
+    from syncdraw.cards import WEIGHTS_FILE, load_card, shipped_models
 
-    folders = pretrained.shipped_models()
-    cards = {name: pretrained.load_card(name) for name in folders}
+    folders = shipped_models()
+    cards = {name: load_card(name) for name in folders}
     if json:
         print(dumps(cards, indent=1))
         return
     width = max(map(len, folders), default=0)
     for name, folder in folders.items():
-        size = (folder / pretrained.WEIGHTS_FILE).stat().st_size / 1e6
+        size = (folder / WEIGHTS_FILE).stat().st_size / 1e6
         captioned = cards[name]["model"]["captions"]["route"] != "none"
         caption = ' "digit 3 is moving left and right"' if captioned else ""
         if captioned and cards[name].get("bouncing", {}).get("digits") == 2:
