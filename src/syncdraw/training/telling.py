@@ -51,7 +51,8 @@ def about(
 ) -> str:  # fmt: skip
     """What is trained on what, before the first step."""
     frames, channels, height, width = dataset.shape
-    threads = f" ({torch.get_num_threads()} threads)" if processes.device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f" ({count} thread{'s' * (count > 1)})" if processes.device.type == "cpu" else ""
     if threads and isinstance(model, SyncDraw):
         at_once = config.train.batch_size // (processes.count * config.train.accumulate)
         needed = resident() + training_memory(model.config, at_once)

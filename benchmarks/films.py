@@ -1,0 +1,96 @@
+"""Measure a run on a folder of captioned clips, and draw a sample beside a real clip for each of its captions:
+python benchmarks/films.py RUN NAME --command "syncdraw train ..." --hardware "..."
+
+Writes docs/measured/NAME.json and docs/images/NAME.webp. Nothing is curated: the real clip is the first of its caption,
+the sample that of the first seed. Captions that no training clip has are marked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import syncdraw
+from syncdraw import plots, pretrained
+from syncdraw.datasets.prepared import PreparedClips
+from syncdraw.evaluation.bounds import bound
+from syncdraw.evaluation.captions import clips_report
+from syncdraw.evaluation.looks import Looks
+from syncdraw.training.run_folder import RunFolder
+from syncdraw.training.settings import as_dict
+from syncdraw.training.telling import Yardstick
+
+
+def picture(model: syncdraw.SyncDraw, data: str, out: Path, seed: int, scale: int) -> None:
+    """A row for each caption: a real clip, and a sample."""
+    real: dict[str, tuple[bool, np.ndarray[Any, Any]]] = {}
+    for split in ("train", "validation", "test"):
+        clips = PreparedClips(data, split).take(np.arange(len(PreparedClips(data, split))))
+        for video, caption in zip(clips.videos, clips.captions or [], strict=True):
+            real.setdefault(caption, (split == "train", video))
+    captions = sorted(real)
+    drawn = model.generate(captions, seed=seed).cpu()
+    shown = [torch.stack([torch.from_numpy(real[caption][1]) / 255, drawn[n]]) for n, caption in enumerate(captions)]
+    names = [name for caption in captions
+             for name in (f"real: {caption}", "drawn" if real[caption][0] else "drawn, not in training")]  # fmt: skip
+    plots.save_picture(plots.sample_sheet(torch.cat(shown), names, columns=2, scale=scale), out)
+
+
+def measure(model: syncdraw.SyncDraw, run: Path, card: dict[str, Any], samples: int, seed: int) -> dict[str, Any]:
+    """The bound on held-out clips between its anchors, what a reader of captions sees, and how samples look."""
+    data, protocol = card["data"], model.config.protocol
+    splits = {split: PreparedClips(data, split) for split in ("train", "validation", "test")}
+    values: dict[str, Any] = {"clips": {split: len(clips) for split, clips in splits.items()}, "protocol": protocol}
+    for split, clips in splits.items():
+        result, yardstick = (
+            bound(model, clips, protocol=protocol, seed=seed),
+            Yardstick.of(splits["train"], clips, protocol),
+        )
+        values[split] = {
+            "L_X": result.reconstruction, "L_Z": result.divergence, "negative_elbo": result.negative_elbo,
+            "standard_error": result.standard_error, "mean_image": yardstick.mean_image, "floor": yardstick.floor,
+            "explained": yardstick.explained(result.reconstruction),
+        }  # fmt: skip
+    held = splits["validation"].take(np.arange(len(splits["validation"])))
+    values["looks"] = Looks(held).scores(model, seed)
+    report = clips_report(model, card, data=None, samples=samples, seed=seed, temperature=1.0)
+    print(report.text)
+    values["captions"] = report.values
+    curve = [line for line in RunFolder(run).metrics() if "L_X" in line]
+    values["curve"] = [{name: line[name] for name in ("step", "seconds", "L_X", "L_Z")} for line in curve]
+    return values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--command", required=True)
+    parser.add_argument("--hardware", required=True)
+    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=int, default=1)
+    parser.add_argument("--docs", type=Path, default=Path("docs"))
+    arguments = parser.parse_args()
+    torch.set_flush_denormal(True)
+    model, card = pretrained.load(arguments.run), pretrained.load_card(arguments.run)
+    values = {
+        "command": arguments.command, "hardware": arguments.hardware, "seed": arguments.seed,
+        "trained": {key: card["trained"][key] for key in ("steps", "clips_seen", "minutes")},
+        "settings": {**as_dict(RunFolder(arguments.run).config()), "data": Path(card["data"]).parent.name},
+        **measure(model, arguments.run, card, arguments.samples, arguments.seed),
+    }  # fmt: skip
+    out = arguments.docs / "measured" / f"{arguments.name}.json"
+    out.write_text(json.dumps(values, indent=1) + "\n")
+    image = arguments.docs / "images" / f"{arguments.name}.webp"
+    picture(model, card["data"], image, arguments.seed, arguments.scale)
+    print(f"wrote {out} and {image}")
+
+
+if __name__ == "__main__":
+    main()
