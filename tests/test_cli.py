@@ -739,23 +739,29 @@ def test_frames_have_the_shape_of_the_clips(ok: Any, folder: Path, taken: list[A
     for number in range(4):
         write_clip(folder / "wide" / f"{number}.gif", textures(8 + number, number, height=40, width=80))
     shown = ok("train", "--data", "wide")
-    assert "frames such as those of 80 x 40 are learned as 96 x 48" in shown
+    assert "frames are learned as 92 x 46; --model.width and --model.height choose the size" in shown
+    assert "are padded" not in shown
     assert "there are clips of no more than 8 frames, so 8 are learned; --model.frames chooses" in shown
-    assert PreparedClips(taken[0][0].stages[0].config.data).shape == (8, 3, 48, 96)
+    assert PreparedClips(taken[0][0].stages[0].config.data).shape == (8, 3, 46, 92)
     shown = ok("train", "--data", "wide", "--model.width", "32", "--model.frames", "4")
     assert "learned as" not in shown
     assert "so 8 are learned" not in shown
     assert PreparedClips(taken[1][0].stages[0].config.data).shape == (4, 3, 64, 32)
+    write_clip(folder / "wide" / "0.gif", textures(9, 0, height=80, width=40))
+    shown = ok("train", "--data", "wide")
+    assert "frames are learned as 92 x 46" in shown
+    assert "such as 40 x 80, are padded; syncdraw prepare folder --fit crop cuts them instead" in shown
 
 
 @pytest.mark.parametrize(
     ("sizes", "learned"),
     [
         ([(64, 64)], (64, 64)),
-        ([(120, 160)], (56, 72)),
-        ([(1080, 1920)], (48, 88)),
-        ([(1920, 1080)], (88, 48)),
-        ([(120, 160), (1080, 1920), (120, 160)], (56, 72)),
+        ([(120, 160)], (54, 72)),
+        ([(1080, 1920)], (46, 82)),
+        ([(1920, 1080)], (82, 46)),
+        ([(144, 180)], (56, 70)),
+        ([(120, 160), (1080, 1920), (120, 160)], (54, 72)),
         ([(10, 4000)], (32, 128)),
         ([(4000, 10)], (128, 32)),
     ],

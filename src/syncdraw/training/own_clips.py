@@ -22,8 +22,8 @@ from syncdraw.video import decode
 _LOOKED_AT = 8
 """Clips whose first frames are looked at, for colour, shape and length."""
 
-_AREA, _MULTIPLE = 64 * 64, 8
-"""Pixels of a frame that is learned, about, and what its sides are multiples of."""
+_SIDE = 64
+"""Pixels: frames are learned that have about the area of a square with this side."""
 
 
 def with_own_clips(
@@ -82,10 +82,11 @@ def _chosen(config: RunConfig, settled: Mapping[str, Any], folder: Path) -> dict
     if not {"height", "width"} & settled.keys():
         height, width = _learned_size([(look.height, look.width) for look in looks])
         model |= {"height": height, "width": width}
-        usual = looks[len(looks) // 2]
-        print(f"frames such as those of {usual.width} x {usual.height} are learned as {width} x {height}, and padded "
-              "where their shape is another; --model.width and --model.height choose the size, and syncdraw prepare "
-              "folder --fit crop cuts frames to it")  # fmt: skip
+        print(f"frames are learned as {width} x {height}; --model.width and --model.height choose the size")
+        other = next((look for look in looks if abs(math.log(look.width * height / look.height / width)) > 0.05), None)
+        if other:
+            print(f"frames of another shape, such as {other.width} x {other.height}, are padded; "
+                  "syncdraw prepare folder --fit crop cuts them instead")  # fmt: skip
     shortest = min(look.frames for look in looks)
     if "frames" not in settled and 2 <= shortest < config.model.frames:
         model["frames"] = shortest
@@ -94,11 +95,23 @@ def _chosen(config: RunConfig, settled: Mapping[str, Any], folder: Path) -> dict
 
 
 def _learned_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """Height and width, of the shape that is in the middle of all shapes, and of the area that is learned."""
+    """Height and width, even numbers: of the shape that is in the middle of all shapes, as nearly as may be, so that
+    hardly a pixel is padded, and then of the area that is learned."""
     shapes = sorted(width / height for height, width in sizes)
     shape = min(max(shapes[len(shapes) // 2], 0.25), 4.0)
-    height = _MULTIPLE * max(1, round(math.sqrt(_AREA / shape) / _MULTIPLE))
-    return height, _MULTIPLE * max(1, round(height * shape / _MULTIPLE))
+    fitting = [
+        (height, width)
+        for height in range(16, 2 * _SIDE + 1, 2)
+        if 0.8 <= height * (width := 2 * round(height * shape / 2)) / _SIDE**2 <= 1.1
+    ]
+
+    def unlike(size: tuple[int, int]) -> tuple[float, float]:
+        height, width = size
+        # In steps of half a pixel of the longer side: less cannot be seen.
+        off = abs(math.log(width / height / shape)) * max(size)
+        return round(2 * off), abs(math.log(height * width / _SIDE**2))
+
+    return min(fitting, key=unlike)
 
 
 @dataclass(frozen=True)
