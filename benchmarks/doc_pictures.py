@@ -9,9 +9,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 import syncdraw
 from syncdraw import cli, figures, plots
-from syncdraw.datasets.bouncing_mnist import all_combinations, caption, unseen_combinations
+from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig, all_combinations, caption, unseen_combinations
+from syncdraw.datasets.mnist_stories import MNISTStories
 
 FOLDER = Path("docs/images")
 CELLS = {"cuboid-1-binary-seed0": "baseline1", "cuboid-2-binary-seed0": "baseline2"}
@@ -42,6 +45,8 @@ def of_models() -> None:
     figures.picture("mnist1-captions", "canvases", caption=three, out=FOLDER / "mnist1-captions-canvases.png")
     both = "digit 3 is moving left and right and digit 7 is moving up and down"
     figures.picture("mnist2-captions", "alignment", caption=both, out=FOLDER / "mnist2-captions-alignment.png")
+    kept = MNISTStories(BouncingMNISTConfig(combinations="unseen"), "test").take(np.arange(20)).captions or []
+    caption_sheet("mnist-stories", kept)
     three_digits = [caption([1, 4, 7], [1, 0, 1]), caption([9, 0, 5], [0, 1, 0])]
     caption_sheet("mnist2-captions", three_digits, "three-digits", columns=1)
     for kind in ("canvases", "write_windows", "read_windows", "divergence"):

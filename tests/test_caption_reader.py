@@ -14,20 +14,24 @@ from syncdraw import UserError
 from syncdraw.datasets.prepared import ClipConfig, PreparedClips
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.video_folder import list_folder
+from syncdraw.datasets.windows import exchange_sides
 from syncdraw.evaluation import caption_reader
 from syncdraw.evaluation.caption_reader import CaptionReader, plain, reading_report, shrunk, spoilt, train_reader
 
 COLOURS = {"red": 0, "green": 1, "blue": 2}
-WAYS = {"down": (2, 0), "right": (0, 2)}
+WAYS = {"left to right": (0, 2), "right to left": (0, -2)}
 
 
 def clip(caption: str, seed: int) -> np.ndarray:
     """A square that does what the caption says: uint8 `[frame, height, width, channel]`."""
-    colour, way = plain(caption).split()[1::4]
-    row, column = np.random.default_rng(seed).integers(0, 10, 2)
+    _, colour, *_, start, _, end = plain(caption).split()
+    row, column = np.random.default_rng(seed).integers(0, 8, 2)
+    column += 10 * (start == "right")
     frames = np.full((6, 24, 24, 3), 40, np.uint8)
     for number, frame in enumerate(frames):
-        down, right = (place + number * step for place, step in zip((row, column), WAYS[way], strict=True))
+        down, right = (
+            place + number * step for place, step in zip((row, column), WAYS[f"{start} to {end}"], strict=True)
+        )
         frame[down : down + 6, right : right + 6, COLOURS[colour]] = 255
     return frames
 
@@ -63,7 +67,7 @@ def test_a_reader_learns_the_captions_of_real_clips(folder: Path, reader: Captio
 
 def other(caption: str) -> str:
     """Says the other way."""
-    return caption.replace("down", "x").replace("right", "down").replace("x", "right")
+    return exchange_sides(caption)
 
 
 class Painter:
@@ -76,7 +80,7 @@ class Painter:
 
     def generate(self, captions: list[str], **options: Any) -> torch.Tensor:
         self.asked += len(captions)
-        told = captions if self.heeds else ["a red square is moving down"] * len(captions)
+        told = captions if self.heeds else ["a red square is moving left to right"] * len(captions)
         videos = np.stack([clip(caption, 100 + number) for number, caption in enumerate(told)])
         return torch.from_numpy(videos).movedim(-1, 2) / 255
 
@@ -97,7 +101,7 @@ def test_the_report_tells_who_heeds_captions(
 
 def test_clips_without_different_captions_cannot_be_read(tmp_path: Path) -> None:
     for number in range(4):
-        write_clip(tmp_path / "clips" / f"{number}.gif", clip("a red square is moving down", number))
+        write_clip(tmp_path / "clips" / f"{number}.gif", clip("a red square is moving left to right", number))
         (tmp_path / "clips" / f"{number}.txt").write_text("a red square")
     config = ClipConfig(frames=6, channels=3, height=24, width=24)
     prepare(list_folder(tmp_path / "clips"), tmp_path / "prepared", config, progress=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,13 @@ _SIZE = 32
 
 
 class WordReader(nn.Module):
-    """Which words a clip's caption has: convolutions over all frames at once, and what changes from each to the next.
+    """Which words and pairs of words a clip's caption has.
+
+    It sees all frames at once, and what changes from each to the next.
 
     Args:
         frames, channels: of the clips.
-        words: how many words.
+        words: how many words and pairs.
     """
 
     def __init__(self, frames: int, channels: int, words: int) -> None:
@@ -72,9 +75,9 @@ class CaptionReader:
     """A reader that has been trained.
 
     Attributes:
-        network: of the words.
+        network: of the words and pairs of words.
         captions: those that it chooses from.
-        table: `[caption, word]`, 1 where a caption has a word.
+        table: `[caption, word]`, 1 where a caption has a word, or a pair.
     """
 
     network: WordReader
@@ -84,7 +87,7 @@ class CaptionReader:
     @torch.no_grad()
     def read(self, videos: Tensor) -> Tensor:
         """The numbers of the likeliest captions, `[batch]`, of clips `[batch, frame, channel, height, width]`, by the
-        probability that a clip has just a caption's words."""
+        probability that a clip has just a caption's words and pairs."""
         logits = torch.cat([self.network(shrunk(some)) for some in videos.split(BATCH_SIZE)])
         present, absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
         return (present @ self.table.T + absent @ (1 - self.table).T).argmax(dim=1)
@@ -94,6 +97,12 @@ class CaptionReader:
         numbers = {caption: number for number, caption in enumerate(self.captions)}
         told = torch.tensor([numbers[plain(caption)] for caption in captions])
         return (self.read(videos) == told).float().mean().item()
+
+
+def phrases(caption: str) -> set[str]:
+    """A caption's words, and its pairs of neighbouring words: 'left to right' has the words of 'right to left'."""
+    words = caption.split()
+    return {*words, *(f"{one} {other}" for one, other in pairwise(words))}
 
 
 def plain(caption: str) -> str:
@@ -118,7 +127,7 @@ def train_reader(dataset: Dataset, *, steps: int | None = None, seed: int = 0, p
     captions = sorted({plain(caption) for caption in dataset.wordings()} - {""})
     if len(captions) < 2:
         raise UserError("a reader of captions needs clips with two captions or more that say something else")
-    said = [set(caption.split()) for caption in captions]
+    said = [phrases(caption) for caption in captions]
     words = sorted(set().union(*said) - said[0].intersection(*said[1:]))
     table = torch.tensor([[float(word in caption) for word in words] for caption in said])
     rows = {caption: row for row, caption in enumerate(captions)}
