@@ -524,13 +524,16 @@ def test_a_model_learns_from_stories_in_layers_and_is_measured(tmp_path: Path, m
         (["a three goes sideways then vertically"], "mnist-stories"),
         (["from the left digit 3 is moving slowly diagonally", "digit 4 is moving up and down"], "mnist-stories"),
         (["a digit is moving left and right"], "mnist-stories"),
+        (["a 3 goes fsat up"], "mnist-stories"),
     ],
 )
 def test_the_model_that_suits_captions(captions: list[str], model: str) -> None:
     assert suited_model(captions) == model
 
 
-@pytest.mark.parametrize("caption", ["digit -1", "a dog", "a dog is moving fast", "digit 3 fast and digit 4 slowly"])
+@pytest.mark.parametrize(
+    "caption", ["digit -1", "digit 3 is movng left", "a dog", "a dog is moving fast", "digit 3 fast and digit 4 slowly"]
+)
 def test_captions_that_suit_no_model(caption: str) -> None:
     with pytest.raises(UserError, match="is not understood; did you mean 'digit"):
         suited_model([caption])

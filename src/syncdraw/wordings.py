@@ -109,9 +109,9 @@ def suited_model(captions: Sequence[str]) -> str:
 
 
 def _story(text: str) -> Story | None:
-    """What a text says of one digit, if it is a sentence of MNIST stories."""
+    """What a text says of one digit, if somebody may mean a sentence of MNIST stories by it."""
     try:
-        (story, *others) = parse_story(text)
+        (story, *others) = parse_story(understood_story(text))
     except UserError:
         return None
     return None if others else story
