@@ -41,6 +41,7 @@ from syncdraw import UserError, cli, pretrained, read_video
 from syncdraw.building import build
 from syncdraw.datasets.tgif import list_tgif
 from syncdraw.datasets.video_folder import list_folder
+from syncdraw.evaluation import caption_reader
 from syncdraw.training import run_folder
 from syncdraw.training.run_folder import RunFolder
 from training_runs import ALIGNED, MODEL, RUN, changed, go, model_step, quick, state
@@ -614,9 +615,12 @@ def _(folder: Path) -> str:
         write_clip(folder / "clips" / f"{number}.gif", textures(4, number, 32, 32))
         (folder / "clips" / f"{number}.txt").write_text(f"dog {number % 5}\nan animal\n")
     done(syncdraw("train", "--data", folder / "clips", "--out", folder / "run", *tiny_training()))
-    said = done(syncdraw("evaluate", "captions", folder / "run", "--samples", "4", "--device", "cpu"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(caption_reader, "STEPS", 5)
+        said = done(syncdraw("evaluate", "captions", folder / "run", "--samples", "4", "--device", "cpu"))
     assert "nats" in said, said
-    return "the bound with right and with exchanged captions"
+    assert "read as their own caption" in said, said
+    return "what a reader of captions sees, and the bound with right and with exchanged captions"
 
 
 # ---- 19 to 22: runs that are broken off ----

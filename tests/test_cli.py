@@ -28,6 +28,7 @@ from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig
 from syncdraw.datasets.bouncing_mnist import MNIST_FOLDER, BouncingMNISTConfig
 from syncdraw.datasets.prepared import PreparedClips
+from syncdraw.evaluation import caption_reader
 from syncdraw.model import SyncDraw
 from syncdraw.training import own_clips, recipes, run, stages
 from syncdraw.training.settings import OptimizerConfig, RunConfig, TrainConfig, dataset_of
@@ -58,8 +59,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs measure two held-out clips, not hundreds."""
+    """Runs measure two held-out clips, not hundreds; a reader of captions learns for five steps."""
     monkeypatch.setattr(run, "VALIDATION_CLIPS", 2)
+    monkeypatch.setattr(caption_reader, "STEPS", 5)
 
 
 @pytest.fixture(autouse=True)
