@@ -99,6 +99,17 @@ def test_the_report_tells_who_heeds_captions(
     assert line.endswith(f" {100 * heeding.values['seen']:.1f}")
 
 
+def test_a_caption_of_any_training_clip_is_a_seen_one(
+    folder: Path, reader: CaptionReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few clips are read; captions are known of all."""
+    monkeypatch.setattr(caption_reader, "train_reader", lambda dataset, seed: reader)
+    monkeypatch.setattr(caption_reader, "MOST_HELD", 1)
+    report = reading_report(Painter(True), {}, data=str(folder), samples=6, seed=0, temperature=1.0)
+    assert "samples for 6 seen captions (6) " in report.text
+    assert "unseen" not in report.values
+
+
 def test_clips_without_different_captions_cannot_be_read(tmp_path: Path) -> None:
     for number in range(4):
         write_clip(tmp_path / "clips" / f"{number}.gif", clip("a red square is moving left to right", number))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from syncdraw import native
-from syncdraw.config import Content
+from syncdraw.config import Content, patches_written
 from syncdraw.gaussian import at_least_float32
 
 TAIL = 20.0
@@ -174,8 +174,7 @@ class FrameAttention(nn.Module):
         self.largest_stride = (max(height, width) - 1) / max(grid_size - 1, 1)
         self.windows = self._count_windows()
         self.parameter_size = self.windows * self.numbers_per_window
-        patches = {"per_frame": frames, "shared": 1, "both": frames + 1}[content]
-        self.patch_size = patches * channels * grid_size**2
+        self.patch_size = patches_written(content, frames) * channels * grid_size**2
         start = self._first_window(smooth_start).expand(self.windows, -1).flatten()
         self.register_buffer("window_start", start, persistent=False)
 

@@ -19,6 +19,12 @@ Protocol = Literal["binary", "grey"]
 Content = Literal["per_frame", "shared", "both"]
 """What a drawing step writes; see `AttentionConfig`."""
 
+
+def patches_written(content: Content, frames: int) -> int:
+    """How many patches a drawing step writes."""
+    return {"per_frame": frames, "shared": 1, "both": frames + 1}[content]
+
+
 STRICT = {"extra": "forbid"}
 """For `reading.read_settings`: a setting that is not known is not passed over."""
 
@@ -207,8 +213,7 @@ class SyncDrawConfig:
         caption = self.captions.size if self.captioned or self.prior.categories else 0
         frames, depth = (1, self.grid_size) if self.attention.kind == "cuboid" else (self.frames, 1)
         read = frames * depth * self.channels * self.grid_size**2
-        patches = {"per_frame": frames, "shared": 1, "both": frames + 1}[self.attention.content]
-        write = patches * depth * self.channels * self.write_grid_size**2
+        write = patches_written(self.attention.content, frames) * depth * self.channels * self.write_grid_size**2
         encoder = 4 * hidden * (2 * read + 2 * hidden + caption)
         decoder = 4 * hidden * (latent + 2 * caption + hidden) + hidden * write
         by_video = 6 * self.frames * math.prod(self.shape) if self.attention.read_from == "state_and_video" else 0

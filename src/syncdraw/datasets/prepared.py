@@ -14,6 +14,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args
@@ -21,7 +22,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from syncdraw.datasets.clips import Clips
+from syncdraw.datasets.clips import Clips, Dataset, shuffled
 from syncdraw.datasets.windows import Window, choose_frames, exchange_sides, may_be_mirrored, vary
 from syncdraw.errors import UserError
 from syncdraw.reading import read_regular, read_settings
@@ -357,13 +358,33 @@ class PreparedClips:
         A word that is in no training clip means nothing to a model that is trained on them, but held-out captions can
         be read; a frozen encoder is the way to words that were not trained on.
         """
-        records = read_manifest(self.folder)
-        told = [text for record in records for text in record.captions]
-        mirrored = [record for record in records if may_be_mirrored(record.captions, self.config)]
-        return told + [
-            other for record in mirrored for text in record.captions if (other := exchange_sides(text)) != text
-        ]
+        return _told(read_manifest(self.folder), self.config)
+
+    def told(self) -> list[str]:
+        """The captions of this split, and in training of the mirror images that it has."""
+        return _told(self.records, self.config if self.split == "train" else None)
 
     def __reduce__(self) -> tuple[type[PreparedClips], tuple[Path, Split, bool]]:
         """Sent to another process, the data set opens its files there; the array itself does not travel."""
         return PreparedClips, (self.folder, self.split, self.captioned)
+
+
+def _told(records: Sequence[SequenceRecord], config: ClipConfig | None) -> list[str]:
+    """The captions of records, and, where a config is given, of those mirror images that it allows."""
+    told = [text for record in records for text in record.captions]
+    mirrored = [record for record in records if config and may_be_mirrored(record.captions, config)]
+    return told + [other for record in mirrored for text in record.captions if (other := exchange_sides(text)) != text]
+
+
+def streamed(dataset: Dataset, start: int, count: int, seed: int, share: slice = slice(None)) -> Clips:
+    """Clips `start` to `start + count` of the endless shuffled stream over a data set; of prepared clips, with other
+    windows in each epoch.
+
+    Args:
+        seed: of the order, and of the windows.
+        share: only these of them.
+    """
+    indices = shuffled(len(dataset), start, count, seed)[share]
+    if isinstance(dataset, PreparedClips):
+        return dataset.take(indices, seed, (start + np.arange(count)[share]) // len(dataset))
+    return dataset.take(indices)

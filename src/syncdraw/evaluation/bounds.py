@@ -177,12 +177,12 @@ def anchor_costs(
     """What it costs, in nats per video, to predict 0.5 everywhere, and each pixel's mean over `seen` training clips."""
     seen = min(len(train) or seen, seen)
     total = torch.zeros(1)
-    for batch in batches(train, seen, 100):
+    for batch in batches(train, seen, 20):
         total = total + targets(torch.from_numpy(batch.videos), protocol).double().sum(dim=0)
     # One more clip of grey, so that a pixel that never changed does not cost infinitely much.
     mean = (total + 0.5) / (seen + 1)
     cost = 0.0
-    for batch in batches(dataset, count, 100):
+    for batch in batches(dataset, count, 20):
         videos = targets(torch.from_numpy(batch.videos), protocol).double()
         cost -= float((videos * mean.log() + (1 - videos) * (1 - mean).log()).sum())
     return {"mean_pixel": cost / count, "half": math.prod(dataset.shape) * math.log(2)}

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from syncdraw.datasets.clips import Clips, Dataset, shuffled
-from syncdraw.datasets.prepared import PreparedClips
+from syncdraw.datasets.clips import Dataset
+from syncdraw.datasets.prepared import PreparedClips, streamed
 from syncdraw.errors import UserError
+from syncdraw.evaluation.distances import unit
 from syncdraw.evaluation.models import DrawingModel
 from syncdraw.evaluation.reports import Report, Split, data_of
 from syncdraw.evaluation.samples import sample_batches
@@ -138,8 +138,8 @@ def train_reader(dataset: Dataset, *, steps: int | None = None, seed: int = 0, p
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for step in tqdm(range(steps), desc="reader of captions", unit="step", disable=not progress, leave=False):
-        clips = _batch(dataset, step, seed)
-        videos = spoilt(shrunk(torch.from_numpy(clips.videos).float() / 255), generator)
+        clips = streamed(dataset, step * BATCH_SIZE, BATCH_SIZE, seed)
+        videos = spoilt(shrunk(unit(torch.from_numpy(clips.videos))), generator)
         target = torch.stack([table[rows[plain(caption)]] for caption in clips.captions or []])
         loss = functional.binary_cross_entropy_with_logits(network(videos), target)
         optimizer.zero_grad()
@@ -147,15 +147,6 @@ def train_reader(dataset: Dataset, *, steps: int | None = None, seed: int = 0, p
         optimizer.step()
         schedule.step()
     return CaptionReader(network.eval().requires_grad_(False), captions, table)
-
-
-def _batch(dataset: Dataset, step: int, seed: int) -> Clips:
-    """The clips of a step; of prepared ones, other windows in each epoch."""
-    indices: NDArray[np.int64] = shuffled(len(dataset), step * BATCH_SIZE, BATCH_SIZE, seed)
-    if isinstance(dataset, PreparedClips):
-        epochs = np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE) // len(dataset)
-        return dataset.take(indices, seed, epochs)
-    return dataset.take(indices)
 
 
 def reading_report(
@@ -169,20 +160,18 @@ def reading_report(
         UserError: the clips have no captions, or all say the same.
     """
     splits: tuple[Split, ...] = ("train", "validation", "test")
+    train = data_of(card, data, "train")
     told: dict[Split, list[str]] = {}
     held: list[tuple[Tensor, list[str]]] = []
     for split in splits:
         try:
-            dataset = data_of(card, data, split)
+            dataset = train if split == "train" else data_of(card, data, split)
         except UserError:
-            if split == "train":
-                raise
             continue  # a small folder may lack it
         clips = dataset.take(np.arange(min(len(dataset) or MOST_HELD, MOST_HELD), dtype=np.int64))
-        told[split] = clips.captions or []
+        told[split] = dataset.told() if isinstance(dataset, PreparedClips) else clips.captions or []
         if split != "train":
-            held.append((torch.from_numpy(clips.videos).float() / 255, clips.captions or []))
-    train = data_of(card, data, "train")
+            held.append((unit(torch.from_numpy(clips.videos)), clips.captions or []))
     reader = train_reader(train, seed=seed)
     seen = {plain(caption) for caption in told["train"]}
     known = {plain(caption): caption for captions in told.values() for caption in captions}

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from syncdraw.datasets.clips import Dataset, shuffled
-from syncdraw.datasets.prepared import PreparedClips
+from syncdraw.datasets.clips import Dataset
+from syncdraw.datasets.prepared import streamed
 from syncdraw.training.processes import Processes
 
 
@@ -54,12 +54,7 @@ class Batches:
     def at(self, step: int) -> Any:
         """The batch of a step, this process's share of it."""
         share = self.processes.share(self.batch_size)
-        indices = shuffled(len(self.dataset), step * self.batch_size, self.batch_size, self.seed)[share]
-        if isinstance(self.dataset, PreparedClips):
-            epochs = (step * self.batch_size + np.arange(self.batch_size)[share]) // len(self.dataset)
-            clips = self.dataset.take(indices, self.seed, epochs)
-        else:
-            clips = self.dataset.take(indices)
+        clips = streamed(self.dataset, step * self.batch_size, self.batch_size, self.seed, share)
         noise = mix(self.seed, step)
         batch = self.model.prepare(clips.videos, clips.captions, noise, self.length, share.start)
         return mapped(batch, Tensor.pin_memory) if self.processes.device.type == "cuda" else batch
