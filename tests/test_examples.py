@@ -1,4 +1,4 @@
-"""The four examples of docs/extending.md run as they are printed there, and do what they say."""
+"""The five examples of docs/extending.md run as they are printed there, and do what they say."""
 
 import runpy
 from pathlib import Path
@@ -46,6 +46,19 @@ def test_conditioner() -> None:
     videos = names["model"](None, ["running", "waving", "running"], noise=noise).videos
     assert torch.equal(videos[0], videos[2])
     assert not torch.equal(videos[0], videos[1])
+
+
+def test_likelihood() -> None:
+    """What it adds to the papers' cost is the density's logarithm of its normalising constant."""
+    names = run("likelihood")
+    model, standard = names["model"], names["build"](names["config"])
+    standard.load_state_dict(model.state_dict())
+    assert model.generator.content.weight.grad.abs().max() > 0
+    noise, videos = model.noise(2, seed=1), torch.rand(2, 6, 1, 16, 16)
+    ours, theirs = model(videos, noise=noise), standard(videos, noise=noise)
+    p = ours.videos.double()
+    constant = torch.log(2 * torch.atanh(1 - 2 * p) / (1 - 2 * p)).flatten(1).sum(dim=1)
+    torch.testing.assert_close(ours.reconstruction.double(), theirs.reconstruction.double() - constant, rtol=1e-3, atol=0.1)
 
 
 def test_prior() -> None:

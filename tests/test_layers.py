@@ -72,7 +72,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "words",
     ),
     "data and pictures": ("datasets", "media", "plots"),
-    "model": ("attention", "captions", "config", "encoders", "interface", "model", "priors", "vgan"),
+    "model": ("attention", "captions", "config", "encoders", "interface", "likelihoods", "model", "priors", "vgan"),
     "extensions": ("extensions",),
     "building": ("building",),
     "storing": ("cards", "pretrained"),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from syncdraw import SyncDrawConfig, attention, native
 from syncdraw.building import build
-from syncdraw.model import cross_entropy
+from syncdraw.likelihoods import Bernoulli
 
 needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no compiler")
 IN_CPP = ("Read", "Write", "GaussianRows", "CrossEntropy")
@@ -75,14 +75,14 @@ def test_filters(length: int) -> None:
 def test_cross_entropy(size: int) -> None:
     logits, videos = 5 * some(3, 1, 1, 1, size).detach(), torch.rand(3, 1, 1, 1, size)
     logits.view(3, -1)[:, :1] = torch.tensor([[0.0], [200.0], [-200.0]])
-    assert_same(cross_entropy, logits.requires_grad_(), videos)
+    assert_same(Bernoulli(), logits.requires_grad_(), videos)
 
 
 @needs_compiler
 def test_what_is_no_number_stays_none() -> None:
     """A run that diverges is seen to."""
     for function, inputs in (
-        (cross_entropy, (some(1, 1, 1, 1, 9), torch.zeros(1, 1, 1, 1, 9))),
+        (Bernoulli(), (some(1, 1, 1, 1, 9), torch.zeros(1, 1, 1, 1, 9))),
         (lambda c: attention.gaussian_filters(c, c, c, 3, 9), (some(1),)),
     ):
         inputs[0].data.view(-1)[0] = float("nan")

@@ -16,6 +16,7 @@ from syncdraw.errors import UserError
 from syncdraw.extensions.categories import Categories
 from syncdraw.extensions.layers import LayeredSyncDraw
 from syncdraw.extensions.mixture import MixturePrior
+from syncdraw.likelihoods import Bernoulli, DiscretisedLogistic, Likelihood
 from syncdraw.model import Generator, Inference, SyncDraw
 from syncdraw.priors import CaptionPrior, NetworkPrior, Prior, StandardPrior
 from syncdraw.vocabulary import Vocabulary
@@ -31,12 +32,13 @@ def build(
     write_attention: Attention | None = None,
     prior: Prior | None = None,
     conditioner: Conditioner | None = None,
+    likelihood: Likelihood | None = None,
 ) -> SyncDraw:
     """A model with fresh weights.
 
     Args:
         config: its shape.
-        read_attention, write_attention, prior, conditioner: yours, in place of those that the config names.
+        read_attention, write_attention, prior, conditioner, likelihood: yours, in place of those that the config names.
 
     Raises:
         UserError: a caption encoder that is not to be had, or a vocabulary that is missing.
@@ -48,7 +50,8 @@ def build(
     by_video = math.prod(config.shape) if config.attention.read_from == "state_and_video" else None
     inference = Inference(read, hidden, latent, conditioner.encoder_size, by_video)
     prior = prior or build_prior(config, conditioner.decoder_size)
-    generator = Generator(write, prior, hidden, latent, conditioner.decoder_size, first_canvas(config))
+    likelihood = likelihood or build_likelihood(config)
+    generator = Generator(write, prior, hidden, latent, conditioner.decoder_size, first_canvas(config), likelihood)
     if config.layers > 1:
         return LayeredSyncDraw(config, inference, generator, conditioner)
     return SyncDraw(config, inference, generator, conditioner)
@@ -92,6 +95,11 @@ def build_conditioner(config: SyncDrawConfig) -> NoCaptions | Categories | WordA
     if captions.route == "recurrent":
         return SentenceVector(RecurrentEncoder(vocabulary, captions.size))
     return WordAlignment(WordStates(vocabulary, captions.size), config.hidden_size, captions.size)
+
+
+def build_likelihood(config: SyncDrawConfig) -> Likelihood:
+    """The likelihood that a config's protocol names."""
+    return DiscretisedLogistic(config.channels) if config.protocol == "levels" else Bernoulli()
 
 
 def first_canvas(config: SyncDrawConfig) -> torch.Tensor | nn.Parameter:

@@ -12,9 +12,8 @@ from typing import Any, ClassVar, Literal
 
 from syncdraw.errors import UserError
 
-Protocol = Literal["binary", "grey"]
-"""Pixels as targets: thresholded at 0.5 (`binary`), or soft, divided by 255 (`grey`)."""
-
+Protocol = Literal["binary", "grey", "levels"]
+"""Pixels as targets: thresholded at 0.5 (`binary`), soft (`grey`), or one of 256 levels (`levels`, ours)."""
 
 Content = Literal["per_frame", "shared", "both"]
 """What a drawing step writes; see `AttentionConfig`."""
@@ -159,7 +158,8 @@ class SyncDrawConfig:
         canvas: starts at zero, probability 0.5 everywhere (papers); at a learned logit for each channel (ours, and
             DRAW's code); or at a learned image, one logit for each pixel, which suits films before a fixed ground
             (ours).
-        protocol: pixels as targets are thresholded at 0.5 (binary), or soft (grey).
+        protocol: pixels as targets are thresholded at 0.5 (binary), soft (grey), or one of 256 levels (levels; ours),
+            which suits films.
         attention: how the model looks and paints.
         prior: what z is drawn from when there is no video.
         captions: how captions condition the drawing.
@@ -186,8 +186,8 @@ class SyncDrawConfig:
         sizes = "frames", "height", "width", "draw_steps", "layers", "grid_size", "hidden_size", "latent_size"
         at_least(1, "model.", self, *sizes)
         _check_shape(self)
-        if self.protocol not in ("binary", "grey"):
-            raise UserError(f"model.protocol is {self.protocol!r}; it must be binary or grey")
+        if self.protocol not in ("binary", "grey", "levels"):
+            raise UserError(f"model.protocol is {self.protocol!r}; it must be binary, grey or levels")
         if self.canvas not in ("zero", "learned", "image"):
             raise UserError(f"model.canvas is {self.canvas!r}; it must be zero, learned or image")
         if self.draw_steps % self.layers:

@@ -19,6 +19,7 @@ from syncdraw.captions import Conditioner
 from syncdraw.config import Protocol, SyncDrawConfig
 from syncdraw.errors import UserError
 from syncdraw.gaussian import normal_numbers
+from syncdraw.likelihoods import Bernoulli
 
 if TYPE_CHECKING:
     from syncdraw.model import Drawing, Generator
@@ -89,9 +90,18 @@ class Interface(nn.Module):
         return Batch(torch.from_numpy(videos), tokens, noise)
 
     def bound(self, batch: Batch, protocol: Protocol | None = None) -> Drawing:
-        """L_X and L_Z of prepared clips, under the model's own protocol unless another is given."""
-        videos = targets(batch.videos.to(self.device, non_blocking=True), protocol or self.config.protocol)
-        return self(videos, batch.tokens, noise=batch.noise.to(self.device))
+        """L_X and L_Z of prepared clips, under the model's own protocol unless another is given.
+
+        Raises:
+            UserError: the protocol is `levels`, and the model has not learned a scale for it.
+        """
+        own = self.config.protocol
+        protocol = protocol or own
+        if protocol == "levels" != own:
+            raise UserError(f"this model was trained for {own}, and has learned no scale for levels; take {own}")
+        videos = targets(batch.videos.to(self.device, non_blocking=True), protocol)
+        likelihood = None if protocol == own else Bernoulli()
+        return self(videos, batch.tokens, noise=batch.noise.to(self.device), likelihood=likelihood)
 
     @torch.no_grad()
     def generate(
@@ -198,5 +208,5 @@ class Interface(nn.Module):
 
 
 def targets(videos: UInt8[Tensor, "*shape"], protocol: Protocol) -> Float[Tensor, "*shape"]:
-    """uint8 pixels as targets in [0, 1]: thresholded at 0.5 (`binary`), or divided by 255 (`grey`)."""
+    """uint8 pixels as targets in [0, 1]: thresholded at 0.5 (`binary`), or divided by 255."""
     return (videos > 127).float() if protocol == "binary" else videos.float() / 255

@@ -24,14 +24,13 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from syncdraw import native
 from syncdraw.attention import Attention, Window
 from syncdraw.captions import Caption, Condition, Conditioner
 from syncdraw.config import SyncDrawConfig
 from syncdraw.gaussian import Gaussian, at_least_float32, gaussian
 from syncdraw.interface import Batch, Interface, Noise, Videos, targets
+from syncdraw.likelihoods import Likelihood
 from syncdraw.priors import Distribution, Prior
 
 __all__ = ["Batch", "Drawing", "Generator", "Inference", "Noise", "SyncDraw", "SyncDrawConfig", "Videos", "targets"]
@@ -131,13 +130,14 @@ class Generator(nn.Module):
         prior: P(Z^t).
         caption_size: width of what the decoder LSTM is told of the caption.
         first_canvas: c^0, logits that broadcast to a video; a parameter where it is learned.
+        likelihood: P(X | Z), of the last canvas.
     """
 
     first_canvas: Tensor
 
     def __init__(
         self, attention: Attention, prior: Prior, hidden_size: int, latent_size: int, caption_size: int,
-        first_canvas: Tensor | nn.Parameter,
+        first_canvas: Tensor | nn.Parameter, likelihood: Likelihood,
     ) -> None:  # fmt: skip
         super().__init__()
         self.attention = attention
@@ -145,6 +145,7 @@ class Generator(nn.Module):
         self.lstm = nn.LSTMCell(latent_size + caption_size, hidden_size)
         self.write_parameters = to_window(hidden_size, attention)
         self.content = nn.Linear(hidden_size, attention.patch_size)
+        self.likelihood = likelihood
         if isinstance(first_canvas, nn.Parameter):
             self.first_canvas = first_canvas
         else:
@@ -158,13 +159,6 @@ class Generator(nn.Module):
         window = self.attention.window(self.write_parameters(decoder[0]))
         canvas = state.canvas.add(self.attention.write(self.content(decoder[0]), window))  # eqs 9-10
         return canvas, decoder, window
-
-
-def cross_entropy(logits: Videos, videos: Videos) -> Float[Tensor, " batch"]:
-    """-log of the probability that the logits' Bernoulli distributions give to videos, nats per video."""
-    if native.suits(logits, videos):
-        return native.CrossEntropy.apply(logits, videos)  # type: ignore[no-untyped-call]
-    return functional.binary_cross_entropy_with_logits(logits, videos, reduction="none").flatten(1).sum(dim=1)
 
 
 def to_window(hidden_size: int, attention: Attention) -> nn.Linear:
@@ -338,6 +332,7 @@ class SyncDraw(Interface):
         generator: torch.Generator | None = None,
         adjust: Adjust | None = None,
         return_canvases: bool = False,
+        likelihood: Likelihood | None = None,
     ) -> Drawing:
         """Draw videos over T steps: reconstructions of `videos`, or new ones where `videos` is None.
 
@@ -347,6 +342,7 @@ class SyncDraw(Interface):
             noise: from which z^1..z^T are made; drawn from `generator` when absent.
             adjust: changes the encoder's Q, step by step.
             return_canvases: keep the canvas after each drawing step.
+            likelihood: P(X | Z) in place of the generator's own, for videos as targets of another protocol.
 
         Raises:
             UserError: the videos do not have the model's shape, or the captions do not fit the model.
@@ -364,7 +360,7 @@ class SyncDraw(Interface):
         logits = at_least_float32(state.canvas.logits)
         reconstruction = logits.new_zeros(len(logits))
         if videos is not None:
-            reconstruction = cross_entropy(logits, videos)  # L_X
+            reconstruction = (likelihood or self.generator.likelihood)(logits, videos)  # L_X
         return Drawing(
             logits=logits,
             reconstruction=reconstruction,

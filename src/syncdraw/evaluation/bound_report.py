@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from syncdraw.config import Protocol
 from syncdraw.errors import UserError
-from syncdraw.evaluation.bounds import anchor_costs, bound, clip_count
+from syncdraw.evaluation.bounds import anchor_costs, bits_per_dimension, bound, clip_count
 from syncdraw.evaluation.captions import caption_gap
 from syncdraw.evaluation.reports import Report, Split, data_of
 from syncdraw.evaluation.tighter_bounds import importance_bound, refined_bound
@@ -24,7 +25,7 @@ def bound_report(
     refine_steps: int = 0,
     importance_samples: int = 0,
 ) -> Report:
-    """The bound under both protocols, between what a guess costs and what cannot be undercut.
+    """The bound under each protocol that suits the model, between what a guess costs and what cannot be undercut.
 
     Args:
         refine_steps: adds the bound of the model's own protocol with Q refined by so many steps; 0 for none.
@@ -37,7 +38,10 @@ def bound_report(
     lines = [f"{split} split, {count} clips, seed {seed}; nats per video; trained for {own}"]
     values: dict[str, Any] = {"split": split, "clips": count, "seed": seed, "trained_for": own}
     lines += ["", "protocol       L_X      L_Z     -ELBO    +-   floor   excess      mean      0.5"]
-    for protocol in ("binary", "grey"):
+    protocols: list[Protocol] = ["binary", "grey"]
+    if own == "levels":  # which needs a scale that was learned
+        protocols.append(own)
+    for protocol in protocols:
         result = bound(model, dataset, protocol=protocol, clips=count, seed=seed, progress=True)
         anchors = anchor_costs(train, dataset, protocol, count)
         lines.append(
@@ -54,6 +58,13 @@ def bound_report(
         "entropy of the targets, which L_X cannot undercut; excess: L_X above it; mean: predicting each pixel's mean",
         "over training clips; 0.5: predicting 0.5 everywhere.",
     ]
+    if own == "levels":
+        bits = {name: bits_per_dimension(values[own][name], dataset.shape) for name in ("negative_elbo", "mean_pixel")}
+        values["bits_per_dimension"] = bits
+        lines.append(
+            f"levels: a bound on the likelihood of all 256 levels, {bits['negative_elbo']:.3f} bits per dimension (the "
+            f"mean: {bits['mean_pixel']:.3f}; 0.5: 8, all levels equally likely)"
+        )
     if refine_steps:
         refined = refined_bound(model, dataset, steps=refine_steps, clips=count, seed=seed, progress=True)
         values["refined"] = {**dataclasses.asdict(refined), "excess": refined.excess}

@@ -19,6 +19,7 @@ from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.errors import UserError
 from syncdraw.evaluation.models import ALONE, BoundedModel, Sharing
 from syncdraw.interface import targets
+from syncdraw.likelihoods import DiscretisedLogistic, level_costs
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,14 @@ class Bound:
     """Means over clips, in nats per video, with the standard error of the sum.
 
     Attributes:
-        protocol: `binary` or `grey`.
+        protocol: `binary`, `grey` or `levels`.
         clips: how many were measured.
         reconstruction: L_X.
         divergence: L_Z.
         divergence_by_step: L_Z of each drawing step.
         negative_elbo: L_X + L_Z, an upper bound on the negative log-likelihood.
         standard_error: of `negative_elbo`.
-        entropy_floor: what L_X cannot go below with these targets: 0 for `binary`.
+        entropy_floor: what L_X cannot go below with these targets: 0 for `binary` and `levels`.
         refine_steps: by how many gradient steps Q was refined for each clip.
     """
 
@@ -68,7 +69,7 @@ def bound(
     """The evidence lower bound on a data set, one sample of z for each clip.
 
     Args:
-        protocol: `binary` or `grey`.
+        protocol: `binary`, `grey` or `levels`.
         clips: only the first so many.
         sharing: processes of which each measures a part of the clips, and gets the bound on all of them.
 
@@ -162,6 +163,8 @@ def clip_count(dataset: Dataset, clips: int | None) -> int:
 
 def entropy_floor(clips: Clips, protocol: Protocol) -> Tensor:
     """What L_X of each clip cannot go below, float64 `[batch]`, nats."""
+    if protocol == "levels":  # a level can be certain
+        return torch.zeros(len(clips), dtype=torch.float64)
     return entropy(targets(torch.from_numpy(clips.videos), protocol)).double()
 
 
@@ -171,18 +174,36 @@ def entropy(videos: Tensor) -> Tensor:
     return cost.flatten(1).sum(dim=1)
 
 
+def bits_per_dimension(nats: float, shape: Sequence[int]) -> float:
+    """Nats per video of that shape, as bits for each colour of each pixel: the scale of other models of 256 levels."""
+    return nats / math.prod(shape) / math.log(2)
+
+
 def anchor_costs(
     train: Dataset, dataset: Dataset, protocol: Protocol, count: int, *, seen: int = 2000
 ) -> dict[str, float]:
-    """What it costs, in nats per video, to predict 0.5 everywhere, and each pixel's mean over `seen` training clips."""
+    """What it costs, in nats per video, to predict 0.5 everywhere, and each pixel's mean over `seen` training clips.
+
+    For `levels`, the first is that all levels are equally likely, and the mean has the scale that fits training clips.
+    """
     seen = min(len(train) or seen, seen)
     total = torch.zeros(1)
     for batch in batches(train, seen, 20):
         total = total + targets(torch.from_numpy(batch.videos), protocol).double().sum(dim=0)
     # One more clip of grey, so that a pixel that never changed does not cost infinitely much.
     mean = (total + 0.5) / (seen + 1)
+    logistic = DiscretisedLogistic(dataset.shape[1]).double() if protocol == "levels" else None
+    if logistic is not None:
+        some = train.take(np.arange(min(seen, 20))).videos
+        logistic.fit(mean, targets(torch.from_numpy(some), protocol).double())
     cost = 0.0
     for batch in batches(dataset, count, 20):
         videos = targets(torch.from_numpy(batch.videos), protocol).double()
-        cost -= float((videos * mean.log() + (1 - videos) * (1 - mean).log()).sum())
-    return {"mean_pixel": cost / count, "half": math.prod(dataset.shape) * math.log(2)}
+        if logistic is not None:
+            cost += level_costs(mean, videos, logistic.log_scale).sum().item()
+        else:
+            cost -= float((videos * mean.log() + (1 - videos) * (1 - mean).log()).sum())
+    return {
+        "mean_pixel": cost / count,
+        "half": math.prod(dataset.shape) * math.log(2 if logistic is None else 256),
+    }

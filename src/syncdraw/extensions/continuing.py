@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from syncdraw.errors import UserError
 from syncdraw.extensions.categories import Categories
@@ -111,8 +110,7 @@ def follow(
 
     def cost(drawing: Drawing) -> Tensor:
         """-ELBO of the known frames."""
-        pixels = functional.binary_cross_entropy_with_logits(drawing.logits[:, :overlap], known, reduction="none")
-        return pixels.flatten(1).sum(dim=1) + drawing.divergence
+        return model.generator.likelihood(drawing.logits[:, :overlap], known) + drawing.divergence
 
     def with_rest(rest: Tensor) -> Tensor:
         return _as_read(model, torch.cat([known, rest[:, overlap:]], dim=1))

@@ -9,7 +9,7 @@ import torch
 
 from syncdraw.config import Protocol
 from syncdraw.datasets.clips import Dataset
-from syncdraw.evaluation.bounds import anchor_costs, batches, clip_count, entropy_floor
+from syncdraw.evaluation.bounds import anchor_costs, batches, bits_per_dimension, clip_count, entropy_floor
 from syncdraw.model import SyncDraw
 from syncdraw.training.memory import resident, training_memory
 from syncdraw.training.processes import Processes
@@ -26,11 +26,13 @@ class Yardstick:
 
     Attributes:
         mean_image: what it costs to predict each pixel's mean over training clips, whatever the clip.
-        floor: what no model can go below: the entropy of the targets, 0 for `binary`.
+        floor: what no model can go below: the entropy of the targets, 0 for `binary` and `levels`.
+        shape: of the videos, where what is told is bits per dimension: for `levels`, whose floor is out of reach.
     """
 
     mean_image: float
     floor: float
+    shape: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, train: Dataset, dataset: Dataset, protocol: Protocol) -> Yardstick:
@@ -38,11 +40,24 @@ class Yardstick:
         count = clip_count(dataset, CLIPS)
         anchors = anchor_costs(train, dataset, protocol, count, seen=CLIPS)
         floors = [entropy_floor(clips, protocol) for clips in batches(dataset, count, 20)]
-        return cls(anchors["mean_pixel"], torch.cat(floors).mean().item())
+        shape = dataset.shape if protocol == "levels" else None
+        return cls(anchors["mean_pixel"], torch.cat(floors).mean().item(), shape)
 
     def explained(self, cost: float) -> float:
         """How far L_X has come from the mean image to the floor: 0 to 1; below 0 where the mean image is better."""
         return (self.mean_image - cost) / max(self.mean_image - self.floor, 1e-9)
+
+    def told(self) -> str:
+        """What L_X is held against."""
+        if self.shape is not None:
+            return f"the mean image costs {self.mean_image:,.1f} nats, {self.beside(self.mean_image)}"
+        return f"the mean image costs {self.mean_image:,.1f} nats, and nothing less than {self.floor:,.1f}"
+
+    def beside(self, cost: float) -> str:
+        """What an L_X means: how far it has come from the mean image to the floor, or bits per dimension."""
+        if self.shape is not None:
+            return f"{bits_per_dimension(cost, self.shape):.3f} bits per dimension"
+        return f"{100 * self.explained(cost):.0f} %"
 
 
 def about(
@@ -68,17 +83,15 @@ def about(
     )
     if yardstick is None:
         return said
-    return (
-        f"{said}\nL_X of a clip: the mean image costs {yardstick.mean_image:,.1f} nats, and nothing less than "
-        f"{yardstick.floor:,.1f}; in percent, how far a model has come from the one to the other"
-    )
+    percent = "" if yardstick.shape else "; in percent, how far a model has come from the one to the other"
+    return f"{said}\nL_X of a clip: {yardstick.told()}{percent}"
 
 
 def beside_the_bar(yardstick: Yardstick | None, line: Mapping[str, float]) -> str:
     """The numbers of a line of metrics that the progress bar shows."""
     if yardstick is None:
         return ", ".join(f"{name} {line[name]:.4g}" for name in [*line][:2])
-    return f"L_X {line['L_X']:.1f} ({100 * yardstick.explained(line['L_X']):.0f} %), L_Z {line['L_Z']:.1f}"
+    return f"L_X {line['L_X']:.1f} ({yardstick.beside(line['L_X'])}), L_Z {line['L_Z']:.1f}"
 
 
 def farewell(values: Mapping[str, float], yardstick: Yardstick | None, protocol: Protocol) -> list[str]:
@@ -92,9 +105,9 @@ def farewell(values: Mapping[str, float], yardstick: Yardstick | None, protocol:
     if yardstick is not None and "validation_L_X" in values:
         cost = values["validation_L_X"]
         said.append(
-            f"held-out clips ({protocol}): L_X {cost:,.1f} + L_Z {values['validation_L_Z']:,.1f} nats; the mean "
-            f"image costs {yardstick.mean_image:,.1f}, and nothing less than {yardstick.floor:,.1f}: "
-            f"{100 * yardstick.explained(cost):.0f} % of the way"
+            f"held-out clips ({protocol}): L_X {cost:,.1f} + L_Z {values['validation_L_Z']:,.1f} nats; "
+            f"{yardstick.told()}: L_X is {'at ' if yardstick.shape else ''}{yardstick.beside(cost)}"
+            f"{'' if yardstick.shape else ' of the way'}"
         )
     if "sample_sharpness" in values:
         moves = f", and {values['sample_motion']:.2f} times as much moves" if "sample_motion" in values else ""

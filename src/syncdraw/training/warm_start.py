@@ -15,6 +15,7 @@ from syncdraw.config import CaptionConfig, SyncDrawConfig
 from syncdraw.datasets.clips import Dataset, spread
 from syncdraw.errors import UserError
 from syncdraw.extensions.clustering import cluster_prior, find_categories, recognise_layers
+from syncdraw.likelihoods import DiscretisedLogistic
 from syncdraw.model import SyncDraw
 from syncdraw.training.settings import RunConfig
 
@@ -42,7 +43,11 @@ def begin(
             )
         if start.only_inference:
             raise UserError("train.start.only_inference needs a trained model: name it with train.start.model")
-        model.set_first_canvas(mean_frame(model, dataset))
+        mean = mean_frame(model, dataset)
+        model.set_first_canvas(mean)
+        if isinstance(model.generator.likelihood, DiscretisedLogistic):
+            some = dataset.take(spread(len(dataset), 16)).videos
+            model.generator.likelihood.fit(mean, model.targets(torch.from_numpy(some)))
         return
     source = starting_model(start.model, build_model).to(model.device)
     copy_weights(source, model, start.model)
