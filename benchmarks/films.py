@@ -8,6 +8,8 @@ the sample that of the first seed. Captions that no training clip has are marked
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,28 +19,32 @@ import torch
 
 import syncdraw
 from syncdraw import plots, pretrained
+from syncdraw.datasets.clips import spread
 from syncdraw.datasets.prepared import PreparedClips
-from syncdraw.evaluation.bounds import bound
+from syncdraw.evaluation.bounds import bits_per_dimension, bound
 from syncdraw.evaluation.captions import clips_report
 from syncdraw.evaluation.looks import Looks
+from syncdraw.likelihoods import DiscretisedLogistic
 from syncdraw.training.run_folder import RunFolder
 from syncdraw.training.settings import as_dict
 from syncdraw.training.telling import Yardstick
 
 
-def picture(model: syncdraw.SyncDraw, data: str, out: Path, seed: int, scale: int) -> None:
-    """A row for each caption: a real clip, and a sample."""
+def picture(models: dict[str, syncdraw.SyncDraw], data: str, out: Path, seed: int, scale: int) -> None:
+    """A row for each caption: a real clip, and a sample of each model."""
     real: dict[str, tuple[bool, np.ndarray[Any, Any]]] = {}
     for split in ("train", "validation", "test"):
         clips = PreparedClips(data, split).take(np.arange(len(PreparedClips(data, split))))
         for video, caption in zip(clips.videos, clips.captions or [], strict=True):
             real.setdefault(caption, (split == "train", video))
     captions = sorted(real)
-    drawn = model.generate(captions, seed=seed).cpu()
-    shown = [torch.stack([torch.from_numpy(real[caption][1]) / 255, drawn[n]]) for n, caption in enumerate(captions)]
-    names = [name for caption in captions
-             for name in (f"real: {caption}", "drawn" if real[caption][0] else "drawn, not in training")]  # fmt: skip
-    plots.save_picture(plots.sample_sheet(torch.cat(shown), names, columns=2, scale=scale), out)
+    clips = torch.stack([torch.from_numpy(real[caption][1]) / 255 for caption in captions])
+    rows = torch.stack([clips, *(model.generate(captions, seed=seed).cpu() for model in models.values())], dim=1)
+    names = []
+    for caption in captions:
+        unseen = "" if real[caption][0] else ", not in training"
+        names += [f"real: {caption}", *(f"{name}{unseen}" for name in models)]
+    plots.save_picture(plots.sample_sheet(rows.flatten(0, 1), names, columns=rows.shape[1], scale=scale), out)
 
 
 def measure(model: syncdraw.SyncDraw, run: Path, card: dict[str, Any], samples: int, seed: int) -> dict[str, Any]:
@@ -57,6 +63,7 @@ def measure(model: syncdraw.SyncDraw, run: Path, card: dict[str, Any], samples: 
             "explained": yardstick.explained(result.reconstruction),
         }  # fmt: skip
     held = splits["validation"].take(np.arange(len(splits["validation"])))
+    values["bits_per_dimension"] = in_bits(model, splits, seed)
     values["looks"] = Looks(held).scores(model, seed)
     report = clips_report(model, card, data=None, samples=samples, seed=seed, temperature=1.0)
     print(report.text)
@@ -66,12 +73,34 @@ def measure(model: syncdraw.SyncDraw, run: Path, card: dict[str, Any], samples: 
     return values
 
 
+def in_bits(model: syncdraw.SyncDraw, splits: dict[str, PreparedClips], seed: int) -> dict[str, float]:
+    """-ELBO of each split in bits per dimension, for a model of any protocol.
+
+    A model that has learned no scale gets the one that suits what it draws of training clips best.
+    """
+    if model.config.protocol != "levels":
+        model = copy.deepcopy(model)
+        model.config = dataclasses.replace(model.config, protocol="levels")
+        some = splits["train"].take(spread(len(splits["train"]), 40))
+        model.generator.likelihood = DiscretisedLogistic(model.config.channels)
+        with torch.no_grad():
+            drawn = model.bound(model.prepare(some.videos, some.captions, seed)).videos
+        model.generator.likelihood.fit(drawn, torch.from_numpy(some.videos) / 255)
+    return {
+        split: bits_per_dimension(bound(model, clips, protocol="levels", seed=seed).negative_elbo, clips.shape)
+        for split, clips in splits.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--command", required=True)
     parser.add_argument("--hardware", required=True)
+    parser.add_argument("--beside", action="append", default=[], metavar="LABEL=RUN",
+                        help="draw samples of another run beside this one's")  # fmt: skip
+    parser.add_argument("--label", default="drawn", help="what the picture calls this run's samples")
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=int, default=1)
@@ -88,7 +117,8 @@ def main() -> None:
     out = arguments.docs / "measured" / f"{arguments.name}.json"
     out.write_text(json.dumps(values, indent=1) + "\n")
     image = arguments.docs / "images" / f"{arguments.name}.webp"
-    picture(model, card["data"], image, arguments.seed, arguments.scale)
+    others = {label: pretrained.load(Path(run)) for label, _, run in (text.partition("=") for text in arguments.beside)}
+    picture({arguments.label: model, **others}, card["data"], image, arguments.seed, arguments.scale)
     print(f"wrote {out} and {image}")
 
 

@@ -58,7 +58,9 @@ def test_likelihood() -> None:
     ours, theirs = model(videos, noise=noise), standard(videos, noise=noise)
     p = ours.videos.double()
     constant = torch.log(2 * torch.atanh(1 - 2 * p) / (1 - 2 * p)).flatten(1).sum(dim=1)
-    torch.testing.assert_close(ours.reconstruction.double(), theirs.reconstruction.double() - constant, rtol=1e-3, atol=0.1)
+    torch.testing.assert_close(
+        ours.reconstruction.double(), theirs.reconstruction.double() - constant, rtol=1e-3, atol=0.1
+    )
 
 
 def test_prior() -> None:

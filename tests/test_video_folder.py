@@ -148,6 +148,52 @@ def test_few_files_still_give_each_split_one(tmp_path, count):
     assert alone == {"train": count, "validation": 0, "test": 0}
 
 
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (["train", "val", "test"], {"train": 6, "validation": 6, "test": 6}),
+        (["Training", "testing"], {"train": 5, "validation": 1, "test": 6}),
+        (["train", "dev"], {"train": 6, "validation": 6, "test": 0}),
+    ],
+)
+def test_folders_named_for_splits(tmp_path, folders, expected):
+    for place, folder in enumerate(folders):
+        for number in range(6):
+            write_clip(tmp_path / "in" / folder / "more" / f"{number}.gif", textures(5, 6 * place + number))
+    report = prepared(tmp_path / "in", tmp_path / "out")
+    assert report.splits == expected
+    assert any("splits as the folders say: " in remark for remark in report.remarks)
+    meant = dict(zip(folders, ("train", "validation", "test"), strict=False))
+    meant["testing"] = "test"
+    for record in read_manifest(tmp_path / "out"):
+        split = meant[record.source.partition("/")[0]]
+        assert record.split == split or (record.split, len(folders), split) == ("validation", 2, "train")
+
+
+@pytest.mark.parametrize("folders", [["train"], ["train", "plane"], ["test", "val"], ["train", ""]])
+def test_folders_that_are_named_for_something_else(tmp_path, folders):
+    """A folder of trains, say, or clips beside the folders."""
+    for place, folder in enumerate(folders):
+        for number in range(5):
+            write_clip(tmp_path / "in" / folder / f"{number}.gif", textures(5, 5 * place + number))
+    report = prepared(tmp_path / "in", tmp_path / "out")
+    assert min(report.splits.values()) >= 1
+    assert {record.split for record in read_manifest(tmp_path / "out") if record.source.startswith("train/")} != {
+        "train"
+    }
+
+
+def test_copies_in_a_folder_for_training_share_a_split(tmp_path):
+    for number in range(12):
+        path = write_clip(tmp_path / "in" / "train" / f"{number}.gif", textures(5, number))
+        shutil.copy(path, tmp_path / "in" / "train" / f"copy of {number}.gif")
+    write_clip(tmp_path / "in" / "test" / "0.gif", textures(5, 99))
+    prepared(tmp_path / "in", tmp_path / "out", replace(SMALL, validation_share=0.4))
+    splits = {record.source: record.split for record in read_manifest(tmp_path / "out")}
+    assert Counter(splits.values())["validation"] >= 4
+    assert all(splits[f"train/{number}.gif"] == splits[f"train/copy of {number}.gif"] for number in range(12))
+
+
 def test_a_long_file_is_trained_on(tmp_path):
     for number, count in enumerate([28, 28, 5, 6, 7]):
         write_clip(tmp_path / "in" / f"{number}.gif", textures(count, number))

@@ -39,7 +39,7 @@ from syncdraw.datasets.prepared import (
     read_about,
     read_manifest,
 )
-from syncdraw.datasets.sources import Problem, Report, Source, shortened
+from syncdraw.datasets.sources import BY_CONTENT, Problem, Report, Source, shortened
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, named, remove_tree
 from syncdraw.fitting import Unreadable
@@ -123,7 +123,8 @@ def _is_drawn(source: Source) -> bool:
 
 def _shared(record: SequenceRecord, source: Source) -> str:
     """What all sequences of one split have in common, as a hash: their group, else their file's content."""
-    return hashlib.blake2b(source.group.encode()).hexdigest() if source.group else record.hash
+    by_content = source.group in ("", BY_CONTENT)
+    return record.hash if by_content else hashlib.blake2b(source.group.encode()).hexdigest()
 
 
 _FEW = 1000

@@ -9,6 +9,9 @@ from pathlib import Path
 from syncdraw.datasets.prepared import SPLITS, Split
 from syncdraw.errors import UserError
 
+BY_CONTENT = "content"
+"""The group of a source that shares its split with its copies alone."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -21,7 +24,7 @@ class Source:
         split: where the data set says so; None to go by the hash of the content.
         group: sources of one group share a split, whatever their content; empty for a group of its own. A data set
             with lists for training and test, but none for validation, gives its training sources the split `train` and
-            a group: the groups of validation are then taken from them.
+            a group, which may be `BY_CONTENT`: the groups of validation are then taken from them.
     """
 
     name: str

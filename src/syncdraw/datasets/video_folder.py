@@ -20,12 +20,19 @@ from syncdraw.datasets.caption_files import file_key, has_words, read_captions
 from syncdraw.datasets.caption_tables import TABLE_NAMES, read_table
 from syncdraw.datasets.folders import look_under
 from syncdraw.datasets.listing import Listing
-from syncdraw.datasets.prepared import ClipConfig
-from syncdraw.datasets.sources import Problem, Source, shortened
+from syncdraw.datasets.prepared import ClipConfig, Split
+from syncdraw.datasets.sources import BY_CONTENT, Problem, Source, shortened
 from syncdraw.errors import UserError
 from syncdraw.video import frame_files, kind_of
 
 FOLDER_CLIPS = ClipConfig(clips_per_file=0)
+
+_SPLIT_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What folders are called that hold a split."""
 
 _DRAWN_SUFFIXES = frozenset({".gif", ".webp", ".mp4", ".png"})
 
@@ -54,8 +61,25 @@ def list_folder(source: Path, file_column: str | None = None, caption_column: st
         ]
     else:
         found.remarks.append("no captions were found: the clips can train models that need none")
-    sources = [Source(name, path, tuple(dict.fromkeys(captions.get(name, ())))) for name, path in found.clips.items()]
+    splits = _splits(found)
+    sources = [
+        Source(name, path, tuple(dict.fromkeys(captions.get(name, ()))), *splits.get(name, ()))
+        for name, path in found.clips.items()
+    ]
     return Listing("folder", sources, FOLDER_CLIPS, found.problems, found.remarks)
+
+
+def _splits(found: _Found) -> dict[str, tuple[Split, str]]:
+    """The split and group of each clip where all lie in folders named for splits, of which one is for training."""
+    tops = {name: PurePosixPath(name).parts[0].lower() for name in found.clips}
+    splits = {name: _SPLIT_NAMES.get(top) for name, top in tops.items()}
+    there = set(splits.values())
+    if None in there or "train" not in there or len(there) == 1:
+        return {}
+    found.remarks.append(f"splits as the folders say: {', '.join(sorted(set(tops.values())))}")
+    # Without one for validation, that is taken from the training clips.
+    group = "" if "validation" in there else BY_CONTENT
+    return {name: (split, group if split == "train" else "") for name, split in splits.items() if split}
 
 
 def find_clips(folder: Path) -> list[Path]:
