@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from syncdraw import pretrained
+from syncdraw.datasets import BUILT_IN
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bound_report import bound_report
-from syncdraw.evaluation.captions import JUDGED, caption_report
+from syncdraw.evaluation.captions import JUDGED, caption_report, clips_report
 from syncdraw.files import atomic_path
 from syncdraw.training import read_recipe
 
@@ -41,6 +42,9 @@ def card_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the folder says already, and what the arguments add to it."""
     known = pretrained.load_card(arguments.run)
     card = {key: known[key] for key in ("trained", "data", "bouncing") if key in known}
+    if card["data"] not in BUILT_IN:  # a folder of this machine
+        card.pop("bouncing", None)
+        card |= {"data": arguments.data or known["data"], "example": arguments.example or known.get("example")}
     for key in ("about", "recipe", "hardware", "command"):
         value = getattr(arguments, key) or known.get(key)
         if value is None and key == "command":
@@ -56,8 +60,10 @@ def card_of(arguments: argparse.Namespace) -> dict[str, Any]:
 def metrics_of(measured: dict[str, Any], clips: int, samples: int) -> dict[str, str]:
     """A line for each number that a reader of the card wants."""
     metrics = {}
-    for protocol in ("binary", "grey"):
-        values = measured["bounds"][protocol]
+    for protocol in ("binary", "grey", "levels"):
+        values = measured["bounds"].get(protocol)
+        if values is None:
+            continue
         parts = ", ".join(
             f"{name} {values[key]:.1f}"
             for name, key in (("L_X", "reconstruction"), ("L_Z", "divergence"), ("floor", "entropy_floor"))
@@ -83,6 +89,8 @@ def main() -> None:
     parser.add_argument("--recipe", help="by which it was trained")
     parser.add_argument("--hardware", help="on which it was trained")
     parser.add_argument("--command", help="that trains it; syncdraw train RECIPE unless given")
+    parser.add_argument("--data", help="what the card calls clips that are a folder here")
+    parser.add_argument("--example", help="a caption, where the clips are not of digits")
     parser.add_argument("--device", default="cpu", help="on which it is measured")
     parser.add_argument("--clips", type=int, default=2000)
     parser.add_argument("--samples", type=int, default=1000)
@@ -93,7 +101,8 @@ def main() -> None:
     folder = arguments.weights / arguments.name
     pretrained.save(pretrained.load(arguments.run), folder, half=True, **card)
     model = pretrained.load(folder, device=arguments.device)
-    bounds = bound_report(model, card, data=None, split="test", clips=arguments.clips, seed=0)
+    data = None if card["data"] in BUILT_IN else pretrained.load_card(arguments.run)["data"]
+    bounds = bound_report(model, card, data=data, split="test", clips=arguments.clips, seed=0)
     print(bounds.text, flush=True)
     measured: dict[str, Any] = {"trained": card.get("trained"), "bounds": bounds.values}
     if card["data"] in JUDGED:
@@ -101,6 +110,10 @@ def main() -> None:
             report = caption_report(model, card, samples=arguments.samples, seed=0, temperature=temperature)
             print(report.text, flush=True)
             measured[key] = report.values
+    elif model.captioned:
+        report = clips_report(model, card, data=data, samples=arguments.samples, seed=0, temperature=1.0)
+        print(report.text, flush=True)
+        measured["samples"] = report.values
     metrics = metrics_of(measured, bounds.values["clips"], arguments.samples)
     pretrained.save(model, folder, half=True, **card, metrics=metrics)
     record = arguments.measured / f"{arguments.name}.json"

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from syncdraw import SyncDraw, UserError, pretrained
+from syncdraw import SyncDraw, UserError, cards, pretrained
 from syncdraw.building import build
 from syncdraw.captions import clauses
 from syncdraw.config import CaptionConfig, SyncDrawConfig
@@ -529,6 +529,23 @@ def test_a_model_learns_from_stories_in_layers_and_is_measured(tmp_path: Path, m
 )
 def test_the_model_that_suits_captions(captions: list[str], model: str) -> None:
     assert suited_model(captions) == model
+
+
+def test_captions_of_somebodys_clips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The model that knows all of their words, if one ships; of digits, others know more."""
+    for name, data, words in (
+        ("stories", "mnist_stories", ["a", "dog", "runs"]),
+        ("cats", "cats", ["a", "cat", "runs", "digit", "3"]),
+        ("dogs", "dogs", ["a", "dog", "runs", "the"]),
+    ):
+        card = {"data": data, "model": {"captions": {"vocabulary": words}}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(card))
+    monkeypatch.setattr(cards, "SHIPPED", tmp_path)
+    assert suited_model(["A dog runs.", "the dog"]) == "dogs"
+    assert suited_model(["digit 3"]) == "mnist1-captions"
+    with pytest.raises(UserError, match="is not understood"):
+        suited_model(["a dog runs", "a cat runs"])  # no model knows both
 
 
 @pytest.mark.parametrize(

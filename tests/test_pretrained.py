@@ -423,8 +423,10 @@ def test_shipped_model(name: str) -> None:
     what = ["digit 3 is moving left and right" for _ in range(1)] if model.captioned else 1
     if model.captioned and "2" in name:
         what = ["digit 3 is moving left and right and digit 7 is moving up and down"]
+    if "example" in card:
+        what = [card["example"]]
     video = model.generate(what, seed=0)
     assert video.shape == (1, *model.config.shape)
     assert np.isfinite(video.numpy()).all()
     assert video.max() > 0.5  # something is drawn,
-    assert video.mean() < 0.25  # on black
+    assert video.mean() < 0.25 or "example" in card  # on black, unless in a film

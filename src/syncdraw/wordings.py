@@ -1,4 +1,4 @@
-"""What people type for a clip of Bouncing MNIST, as the sentence that models were trained on."""
+"""What people type for a clip, as the sentence that models were trained on, and which model that is for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import product
 
+from syncdraw.cards import load_card, shipped_models
+from syncdraw.datasets import BUILT_IN
 from syncdraw.datasets.bouncing_mnist import DIAGONAL, MOTIONS, STILL, caption
 from syncdraw.datasets.story_captions import KNOWN_WORDS, NUMBERS, USUAL, Story, parse_story, tell
 from syncdraw.errors import UserError
@@ -89,7 +91,8 @@ def _number(word: str) -> int:
 def suited_model(captions: Sequence[str]) -> str:
     """The shipped model for some captions, or for none.
 
-    Captions that say how fast a digit is, from where it comes or what it does then are for `mnist-stories`.
+    Captions that say how fast a digit is, from where it comes or what it does then are for `mnist-stories`. Captions of
+    other things are for the first model that was trained on somebody's clips and knows all of their words.
 
     Raises:
         UserError: a caption means nothing that a shipped model knows, or they name different numbers of digits.
@@ -102,10 +105,23 @@ def suited_model(captions: Sequence[str]) -> str:
         stories = [_story(text) for text in captions]
         if None not in stories and any(map(_says_more, stories)):
             return "mnist-stories"
+        if name := _of_clips(captions):
+            return name
         raise
     if len(counts) != 1:
         raise UserError("captions must all name as many digits as the first; for others choose a --model")
     return "mnist1-captions" if counts == {1} else "mnist2-captions"
+
+
+def _of_clips(captions: Sequence[str]) -> str | None:
+    """The shipped model of other things than digits that knows every word, if there is one."""
+    words = {word for text in captions for word in normalise(text)}
+    for name in shipped_models():
+        card = load_card(name)
+        known = card["model"].get("captions", {}).get("vocabulary", ())
+        if card.get("data") not in BUILT_IN and words and words.issubset(known):
+            return name
+    return None
 
 
 def _story(text: str) -> Story | None:

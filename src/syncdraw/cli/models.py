@@ -22,9 +22,10 @@ def models(*, json: bool = False) -> None:
     for name, folder in folders.items():
         size = (folder / WEIGHTS_FILE).stat().st_size / 1e6
         captioned = cards[name]["model"]["captions"]["route"] != "none"
-        caption = ' "digit 3 is moving left and right"' if captioned else ""
-        if captioned and cards[name].get("bouncing", {}).get("digits") == 2:
-            caption = ' "3 left and right and 5 up and down"'  # in few words, so that lines fit on a screen
+        example = "digit 3 is moving left and right"
+        if cards[name].get("bouncing", {}).get("digits") == 2:
+            example = "3 left and right and 5 up and down"  # in few words, so that lines fit on a screen
+        caption = f' "{cards[name].get("example", example)}"' if captioned else ""
         print(f"{name:<{width}}  {cards[name].get('about', '')} ({size:.1f} MB)")
         print(f"{'':<{width}}  syncdraw generate{caption} --model {name}")
     print("\n--model also takes a run folder, or hub:OWNER/NAME; syncdraw models --json tells what was measured")
