@@ -399,6 +399,8 @@ def main(words: Sequence[str] | None = None) -> None:
         {"train": train, "compare": compare}[values.pop("command")](**values)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; a run that has trained for a minute goes on with --resume") from None
 
 
 if __name__ == "__main__":
