@@ -1,8 +1,9 @@
 """What the shipped models do, as numbers. `python tests/golden.py` records those of models whose weights have changed.
 
 golden.json holds for each model the checksum of its weights, L_X and L_Z (nats per video) of the first clips of its
-test data (or of noise), the sum of each frame of videos drawn under seed 0, and of three models the norm of each layer's
-gradient. test_golden.py measures them anew, so that a change of the code which should change no number is seen to change none.
+test data (or of noise), the sum of each frame of videos drawn under seed 0, and of three models the norm of each
+layer's gradient. test_golden.py measures them anew, so that a change of the code which should change no number is seen
+to change none.
 """
 
 from __future__ import annotations
