@@ -39,8 +39,8 @@ UNSEEN = {
     ("a black-haired woman in grey", "is leaving"),
 }
 
-MOVING, STANDING, LATER = 32, 60, 30
-"""Frames of somebody who comes or leaves, of somebody who stands, and of the same later on, for validation."""
+COMING, LEAVING, STANDING, LATER = 32, 24, 60, 30
+"""Frames of each clip; the last are of somebody who stands, later on, for validation."""
 
 SIZE = 256, 144
 
@@ -50,9 +50,9 @@ def clips() -> list[tuple[str, str, int, int]]:
     found = [(split, "the room is empty", *frames) for split, places in EMPTY.items() for frames in places]
     for person, (comes, stands, leaves) in PEOPLE.items():
         for action, first, length in (
-            ("is coming in", comes, MOVING),
+            ("is coming in", comes, COMING),
             ("is standing at the table", stands, STANDING),
-            ("is leaving", leaves, MOVING),
+            ("is leaving", leaves, LEAVING),
         ):
             split = "test" if (person, action) in UNSEEN else "train"
             found.append((split, f"{person} {action}", first, first + length))
