@@ -37,6 +37,19 @@ def moving_sample() -> None:
     cli.main(["generate", *unseen, "--scale", "2", "-o", str(FOLDER / "unseen-captions.gif")])
 
 
+def moving_people() -> None:
+    """README's second picture: six captions, two of which `people` never saw in training."""
+    captions = [
+        "a man in a black jacket is coming in",
+        "a blonde woman in black is leaving",
+        "a man in a grey shirt is coming in",
+        "a blonde woman in grey is standing at the table",
+        "a black-haired woman in grey is coming in",
+        "a man in a black jacket is leaving",
+    ]
+    cli.main(["generate", *captions, "--scale", "2", "-o", str(FOLDER / "people.gif")])
+
+
 def of_models() -> None:
     caption_sheet("mnist1-captions", captions_of(all_combinations(1)))
     caption_sheet("mnist2-captions", captions_of(unseen_combinations(2))[::2][:20])
@@ -70,6 +83,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/table1"), help="of syncdraw reproduce table1")
     arguments = parser.parse_args()
     moving_sample()
+    moving_people()
     of_models()
     of_table1(arguments.runs)
 

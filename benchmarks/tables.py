@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -78,6 +78,9 @@ def models() -> list[str]:
         readable = f"{percent(shares[samples]['readable_share'])} ({percent(shares[real]['readable_share'])})"
         binary = measured(name)["bounds"]["binary"]["negative_elbo"]
         rows.append([f"`{name}`", drawn, readable, f"{binary:,.0f}{paper}"])
+    reading = measured("people")["samples"]["reading"]
+    shown = f"{percent(reading['seen'])} ({percent(reading['real'])}) show their caption"
+    rows.append(["`people`", "a film of six people, from a caption", shown, ""])
     head = ["model", "draws", "samples that can be read (of real clips)", "-ELBO, binary pixels (the paper's Table 1)"]
     return table(head, rows)
 
@@ -92,7 +95,7 @@ def bounds() -> list[str]:
 
 def training() -> list[str]:
     rows = []
-    for name in SHIPPED:
+    for name in (*SHIPPED, "people"):
         trained = measured(name)["trained"]
         whole = trained.get("all_stages", trained)
         stages = whole.get("stages", 1)
@@ -107,6 +110,7 @@ BY_RECIPE = {
     "mnist1-grey": "its recipe",
     "mnist1-captions": "its recipe",
     "mnist-stories": "its recipe",
+    "people": "its recipe",
     "mnist2-captions": "its recipe, stopped at step 1,579",
 }
 """The shipped models that `syncdraw train NAME` has made."""
@@ -115,7 +119,7 @@ BY_RECIPE = {
 def recipes() -> list[str]:
     """What `syncdraw train NAME` does for each shipped model, and whether the model was made by it."""
     rows = []
-    for name in SHIPPED:
+    for name in (*SHIPPED, "people"):
         stages = read_recipe(name).stages
         source = stages[0].config.train.start.model
         steps = " + ".join(f"{stage.config.train.max_steps:,}" for stage in stages)
@@ -180,21 +184,33 @@ def films_content() -> list[str]:
     return table(["what is written", "by", *steps], rows)
 
 
-def films() -> list[str]:
+def films(name: str) -> list[str]:
     """What a run on a folder of own clips has learned."""
-    values = measured("kth-person1")
+    values = measured(name)
     rows = []
     for split in ("train", "validation", "test"):
-        part = values[split]
-        costs = (part[name] for name in ("mean_image", "L_X", "floor", "L_Z"))
-        rows.append(
-            [split, f"{values['clips'][split]}", *(f"{cost:,.1f}" for cost in costs), percent(part["explained"])]
-        )
-    return table(["clips", "how many", "mean image", "L_X", "floor", "L_Z", "of the way"], rows)
+        part, bits = values[split], values["bits_per_dimension"][split]
+        mean = part["mean_image"] * bits / part["negative_elbo"]  # both in nats, so that this is in bits
+        rows.append([split, f"{values['clips'][split]}", f"{mean:.2f}", f"{bits:.2f}", f"{part['L_Z']:.1f}"])
+    return table(["clips", "how many", "mean image, bits", "-ELBO, bits", "of it L_Z, nats"], rows)
 
 
-def films_captions() -> list[str]:
-    reading = measured("kth-person1")["captions"]["reading"]
+def films_likelihoods() -> list[str]:
+    """The same run with two likelihoods."""
+    rows = []
+    for protocol in ("grey", "levels"):
+        values = measured(f"kth-{protocol}")
+        bits, looks = values["bits_per_dimension"], values["looks"]
+        cells = [f"{bits[split]:.2f}" for split in ("train", "validation")]
+        said = [f"{values[split]['L_Z']:.0f}" for split in ("train", "validation")]
+        shown = [f"{looks[name]:.2f}" for name in ("sample_sharpness", "sample_motion")]
+        rows.append([f"`{protocol}`", *cells, *said, *shown, percent(values["captions"]["reading"]["seen"])])
+    head = ["-ELBO in bits, training", "held out", "L_Z, training", "held out", "sharpness", "motion", "captions read"]
+    return table(["trained for", *head], rows)
+
+
+def films_captions(name: str) -> list[str]:
+    reading = measured(name)["captions"]["reading"]
     names = {"real": "held-out real clips", "seen": "samples", "unseen": "samples, unseen captions", "chance": "chance"}
     rows = [[shown, percent(reading[name])] for name, shown in names.items() if name in reading]
     return table(["read as their own caption", ""], rows)
@@ -551,10 +567,12 @@ def communication() -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models, "bounds": bounds, "training": training, "captions": captions, "readable": readable,
-    "films-content": films_content, "films": films, "films-captions": films_captions, "stories": stories,
-    "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined, "distances": distances,
-    "longer": longer, "beside": beside,
-    "goals": goals, "equal-time": lambda: equal_time("ablation"),
+    "films-content": films_content, "films-likelihoods": films_likelihoods,
+    "films": partial(films, "kth-person1"), "films-captions": partial(films_captions, "kth-person1"),
+    "people": partial(films, "people-film"), "people-captions": partial(films_captions, "people-film"),
+    "stories": stories, "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined,
+    "distances": distances, "longer": longer, "beside": beside, "goals": goals,
+    "equal-time": lambda: equal_time("ablation"),
     "equal-time-muon": lambda: equal_time("ablation-two-minutes"), "recipes": recipes, "gpu": gpu,
     "cpu": cpu, "cpu-parts": cpu_parts, "scaling": scaling,
     "story-judge": story_judge,
