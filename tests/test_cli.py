@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import os
 import re
 import shlex
@@ -798,6 +799,20 @@ def test_evaluate(ok: Any, folder: Path) -> None:
     assert bound < values[protocol]["negative_elbo"]
     expected = f"with Q refined for each clip by 4 gradient steps, {protocol}: -ELBO {bound:.1f} +- "
     assert expected in refined
+
+
+def test_evaluate_a_model_of_levels(ok: Any, wrong: Any, folder: Path) -> None:
+    """It is measured under all three protocols, in bits per dimension as well."""
+    levels = dataclasses.replace(TINY, protocol="levels")
+    pretrained.save(build(levels), folder / "run", data="bouncing_mnist", bouncing=dataclasses.asdict(BOUNCING))
+    shown = ok("evaluate", "bounds", "run", "--clips", "3", "--json_file", "numbers.json")
+    values = json.loads((folder / "numbers.json").read_text())
+    for protocol in ("binary", "grey", "levels"):
+        assert f"{values[protocol]['negative_elbo']:.1f}" in shown
+    bits = values["levels"]["negative_elbo"] / math.prod(levels.shape) / math.log(2)
+    assert values["bits_per_dimension"]["negative_elbo"] == pytest.approx(bits)
+    assert f"Under levels, -ELBO is {bits:.3f} bits per dimension" in shown
+    assert values["levels"]["entropy_floor"] == 0
 
 
 def test_what_captions_tell_of_clips_without_digits(ok: Any, wrong: Any, folder: Path) -> None:

@@ -61,10 +61,11 @@ def bound_report(
     if own == "levels":
         bits = {name: bits_per_dimension(values[own][name], dataset.shape) for name in ("negative_elbo", "mean_pixel")}
         values["bits_per_dimension"] = bits
-        lines.append(
-            f"levels: a bound on the likelihood of all 256 levels, {bits['negative_elbo']:.3f} bits per dimension (the "
-            f"mean: {bits['mean_pixel']:.3f}; 0.5: 8, all levels equally likely)"
-        )
+        lines += [
+            f"Under levels, -ELBO is {bits['negative_elbo']:.3f} bits per dimension, and the mean costs "
+            f"{bits['mean_pixel']:.3f}; 0.5 stands for 256 levels",
+            "that are equally likely, 8 bits.",
+        ]
     if refine_steps:
         refined = refined_bound(model, dataset, steps=refine_steps, clips=count, seed=seed, progress=True)
         values["refined"] = {**dataclasses.asdict(refined), "excess": refined.excess}

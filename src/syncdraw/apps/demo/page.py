@@ -66,10 +66,11 @@ def _draw_tab(page: Any, studio: Studio, kept: Kept, model: Any) -> None:
         with gradio.Column(scale=2, min_width=300):
             caption = gradio.Textbox(
                 _EXAMPLES[0], label="Caption", lines=2, max_lines=4, submit_btn=False, elem_id="caption",
-                info="Digits, and how they move. A model that draws from nothing passes over it.",
+                info="Digits and how they move, or a film. A model that draws from nothing passes over it.",
             )  # fmt: skip
             with gradio.Row(elem_classes="examples"):
-                examples = [gradio.Button(text, size="sm", min_width=130) for text in _EXAMPLES]
+                texts = (*_EXAMPLES, *studio.examples())
+                examples = [gradio.Button(text, size="sm", min_width=130) for text in texts]
             with gradio.Row():
                 go = gradio.Button("Draw", variant="primary", min_width=130)
                 another = gradio.Button("Another seed", min_width=130)

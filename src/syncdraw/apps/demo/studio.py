@@ -78,6 +78,11 @@ class Studio:
         about = [(f"{name}: {pretrained.load_card(folder).get('about', '')}", name) for name, folder in shipped.items()]
         return [*((name, name) for name in self.named if name not in shipped), *about]
 
+    def examples(self) -> list[str]:
+        """A caption for each shipped model of other clips than digits."""
+        cards = map(pretrained.load_card, pretrained.shipped_models().values())
+        return [card["example"] for card in cards if card.get("example")]
+
     def folder(self, name: str) -> Path:
         """The folder of a run.
 
