@@ -713,6 +713,16 @@ def test_train_on_a_folder_of_clips(ok: Any, folder: Path, monkeypatch: pytest.M
     assert pretrained.load_card("run4")["data"] == str(place)
 
 
+def test_a_model_of_captioned_clips_knows_an_example(ok: Any, wrong: Any, folder: Path) -> None:
+    for number in range(4):
+        write_clip(folder / "clips" / f"{number}.gif", textures(3, number))
+        (folder / "clips" / f"{number}.txt").write_text("a cat runs")
+    ok("train", recipe(folder, model__captions={"route": "alignment", "size": 4}), "--data", "clips", "--out", "run")
+    assert pretrained.load_card("run")["example"] == "a cat runs"
+    assert "draws from captions: give one, such as 'a cat runs'" in wrong("generate", "--model", "run")
+    ok("generate", "a cat runs", "--model", "run", "-o", "cat.gif")
+
+
 def test_own_clips_choose_the_settings(ok: Any, folder: Path, taken: list[Any]) -> None:
     """Captions are learned where most clips have one, colours where there are any, unless somebody says otherwise."""
     for number in range(4):

@@ -92,7 +92,7 @@ def _download(name: str) -> Path:
         raise UserError(f"{name!r} is no folder here, and the hub did not give it ({reason})") from error
 
 
-_KINDS = {"model": dict, "sha256": str, "trained": dict, "data": str, "bouncing": dict, "metrics": dict}
+_KINDS = {"model": dict, "sha256": str, "trained": dict, "data": str, "bouncing": dict, "metrics": dict, "example": str}
 """What config.json holds that is used; the rest is for whoever reads it."""
 
 

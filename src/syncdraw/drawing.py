@@ -48,7 +48,8 @@ def sentences_for(model: SyncDraw | VGAN, captions: Sequence[str], card: dict[st
     stories = card.get("data") == "mnist_stories"
     if not captions and isinstance(model, SyncDraw) and model.captioned:
         words = ", ".join(model.config.captions.vocabulary[:20])
-        such = caption([3], [0]) if digits or stories else f"one of the words {words}" if words else "a sentence"
+        such = card.get("example") or (f"one of the words {words}" if words else "a sentence")
+        such = caption([3], [0]) if digits or stories else such
         raise UserError(f"model {name} draws from captions: give one, such as {such!r}")
     if not captions:
         return None

@@ -16,6 +16,7 @@ import torch
 from syncdraw import pretrained
 from syncdraw.building import build
 from syncdraw.config import SyncDrawConfig, VGANConfig
+from syncdraw.datasets import BUILT_IN
 from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.datasets.from_torch import as_clips
 from syncdraw.errors import UserError
@@ -118,7 +119,7 @@ def train(
         try:
             fit(model, batches, learner, config.train, run, resumed=state,
                 evaluators=[*usual_evaluators(validation, config, processes), *own], examples=examples,
-                save_model=lambda reached: _save_model(model, run, config, reached),
+                save_model=lambda reached: _save_model(model, run, config, reached, examples.captions),
                 shown=partial(beside_the_bar, yardstick), progress=progress)  # fmt: skip
         finally:
             run.close()
@@ -249,7 +250,9 @@ def _caption_length(model: SyncDraw | VGAN, dataset: Dataset) -> int:
     return 0 if tokens is None else tokens.shape[-1]
 
 
-def _save_model(model: SyncDraw | VGAN, run: RunFolder, config: RunConfig, reached: dict[str, Any]) -> None:
+def _save_model(
+    model: SyncDraw | VGAN, run: RunFolder, config: RunConfig, reached: dict[str, Any], captions: Sequence[str] | None
+) -> None:
     steps, seconds = reached["step"], reached["seconds"]
     trained = {
         "steps": steps,
@@ -257,5 +260,7 @@ def _save_model(model: SyncDraw | VGAN, run: RunFolder, config: RunConfig, reach
         "minutes": round(seconds / 60, 1),
         "state": reached["state"],
     }
-    bouncing = dataclasses.asdict(config.bouncing)
-    pretrained.save(model, run.path, trained=trained, data=config.data, bouncing=bouncing)
+    card: dict[str, Any] = {"data": config.data, "bouncing": dataclasses.asdict(config.bouncing)}
+    if captions and config.data not in BUILT_IN:
+        card["example"] = captions[0]
+    pretrained.save(model, run.path, trained=trained, **card)
