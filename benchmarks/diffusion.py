@@ -7,11 +7,11 @@ A small 3-D U-Net from diffusers (`pip install '.[benchmarks]'`) denoises whole 
 Models", 2022). A caption's words are embedded for the cross attention of the U-Net, and one caption in ten is left out,
 so that captions can be followed more strictly than they were trained (Ho and Salimans, "Classifier-Free Diffusion
 Guidance", 2022). The network predicts the clip, not the noise or the velocity: squares of 8 x 8 pixels become channels
-before it, and noise in 64 pixels does not pass through fewer channels than 64, where clips do (Li and He, "Back to
-Basics: Let Denoising Generative Models Denoise", 2025). Errors are weighted by the signal-to-noise ratio, at most by 5
-(Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", 2023), under the cosine schedule (Nichol
-and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", 2021). Clips are drawn in 25 steps without noise in
-between (Song et al., "Denoising Diffusion Implicit Models", 2021), by the moving average of the weights.
+before it, and Li and He argue that noise in so many pixels needs more channels than clips do ("Back to Basics: Let
+Denoising Generative Models Denoise", 2025). Errors are weighted by the signal-to-noise ratio plus one, at most by 5
+(after Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", 2023), under the cosine schedule
+(Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", 2021). Clips are drawn in 25 steps without
+noise in between (Song et al., "Denoising Diffusion Implicit Models", 2021), by the moving average of the weights.
 """
 
 from __future__ import annotations
