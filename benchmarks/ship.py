@@ -111,7 +111,8 @@ def main() -> None:
             print(report.text, flush=True)
             measured[key] = report.values
     elif model.captioned:
-        report = clips_report(model, card, data=data, samples=arguments.samples, seed=0, temperature=1.0)
+        saved = pretrained.load_card(folder)
+        report = clips_report(model, saved, data=data, samples=arguments.samples, seed=0, temperature=1.0)
         print(report.text, flush=True)
         measured["samples"] = report.values
     metrics = metrics_of(measured, bounds.values["clips"], arguments.samples)

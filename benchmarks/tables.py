@@ -79,7 +79,7 @@ def models() -> list[str]:
         binary = measured(name)["bounds"]["binary"]["negative_elbo"]
         rows.append([f"`{name}`", drawn, readable, f"{binary:,.0f}{paper}"])
     reading = measured("people")["samples"]["reading"]
-    shown = f"{percent(reading['seen'])} ({percent(reading['real'])}) show their caption"
+    shown = f"{percent(reading['seen'])} show their caption"
     rows.append(["`people`", "a film of six people, from a caption", shown, ""])
     head = ["model", "draws", "samples that can be read (of real clips)", "-ELBO, binary pixels (the paper's Table 1)"]
     return table(head, rows)
@@ -184,9 +184,37 @@ def films_content() -> list[str]:
     return table(["what is written", "by", *steps], rows)
 
 
-def films(name: str) -> list[str]:
+def films_settings() -> list[str]:
+    """Weights of the KL divergence, and Muon beside small batches by Adam."""
+    rows = []
+    for row in measured("films-settings")["rows"]:
+        steps, held = list(row["held_out"].items())[-1]
+        last = row["training"][steps]
+        rows.append([
+            f"{row['optimizer']}, batches of {row['batch_size']}", f"{row['divergence_weight']}", steps,
+            f"{last['seconds']:.0f}", f"{last['L_X']:,.0f}", f"{last['L_Z']:.0f}", f"{held['negative_elbo']:,.0f}",
+            f"{held['L_Z']:.0f}", f"{held['sample_motion']:.2f}",
+        ])  # fmt: skip
+    head = ["steps", "seconds", "L_X, training", "L_Z, training", "-ELBO, held out", "L_Z, held out", "motion"]
+    return table(["by", "KL weight", *head], rows)
+
+
+def films() -> list[str]:
     """What a run on a folder of own clips has learned."""
-    values = measured(name)
+    values = measured("kth-person1")
+    rows = []
+    for split in ("train", "validation", "test"):
+        part = values[split]
+        costs = (part[name] for name in ("mean_image", "L_X", "floor", "L_Z"))
+        rows.append(
+            [split, f"{values['clips'][split]}", *(f"{cost:,.1f}" for cost in costs), percent(part["explained"])]
+        )
+    return table(["clips", "how many", "mean image", "L_X", "floor", "L_Z", "of the way"], rows)
+
+
+def people() -> list[str]:
+    """The same under `levels`, in bits per dimension."""
+    values = measured("people-film")
     rows = []
     for split in ("train", "validation", "test"):
         part, bits = values[split], values["bits_per_dimension"][split]
@@ -198,13 +226,17 @@ def films(name: str) -> list[str]:
 def films_likelihoods() -> list[str]:
     """The same run with two likelihoods."""
     rows = []
-    for protocol in ("grey", "levels"):
-        values = measured(f"kth-{protocol}")
+    for name, run in (
+        ("`grey`", "kth-grey"),
+        ("`levels`", "kth-levels"),
+        ("`levels`, KL weight 10, batches of ten by Adam", "kth-levels-small"),
+    ):
+        values = measured(run)
         bits, looks = values["bits_per_dimension"], values["looks"]
         cells = [f"{bits[split]:.2f}" for split in ("train", "validation")]
         said = [f"{values[split]['L_Z']:.0f}" for split in ("train", "validation")]
         shown = [f"{looks[name]:.2f}" for name in ("sample_sharpness", "sample_motion")]
-        rows.append([f"`{protocol}`", *cells, *said, *shown, percent(values["captions"]["reading"]["seen"])])
+        rows.append([name, *cells, *said, *shown, percent(values["captions"]["reading"]["seen"])])
     head = ["-ELBO in bits, training", "held out", "L_Z, training", "held out", "sharpness", "motion", "captions read"]
     return table(["trained for", *head], rows)
 
@@ -334,6 +366,27 @@ def beside() -> list[str]:
             [name, *shares, f"{row['Frechet']:,.0f}", f"{row['motion']:.1f}", f"{row['still part']:.1f}", *costs]
         )
     head = ["500 clips of each", "readable", "one digit in all frames", "one axis", "Frechet distance", "motion",
+            "motion where nothing moves", "trained", "parameters", "a clip"]  # fmt: skip
+    return table(head, rows)
+
+
+def beside_diffusion() -> list[str]:
+    values = measured("beside-diffusion")
+    rows = []
+    for name in ("real", *values["captions"]):
+        row, read = values["comparison"][name], values["captions"]["Sync-DRAW" if name == "real" else name]
+        whose = "real test clips" if name == "real" else "samples"
+        shares = [row["readable"], row["identity"], row["one axis"]]
+        matched = [read[f"{whose}, {kind} captions"]["caption_match"] for kind in ("seen", "unseen")]
+        costs = [f"{row['minutes of training']:.0f} minutes", f"{row['parameters']:,}",
+                 f"{row['milliseconds a clip']:,.0f} ms"] if "parameters" in row else ["", "", ""]  # fmt: skip
+        rows.append(
+            ["real clips" if name == "real" else name, *map(percent, shares), f"{row['Frechet']:,.0f}",
+             percent(values["neighbourhoods"][name]["recall"]), *map(percent, matched), f"{row['motion']:.1f}",
+             f"{row['still part']:.1f}", *costs]
+        )  # fmt: skip
+    head = [f"{values['comparison']['samples']} clips of each", "readable", "one digit in all frames", "one axis",
+            "Frechet distance", "recall", "seen captions matched", "unseen captions matched", "motion",
             "motion where nothing moves", "trained", "parameters", "a clip"]  # fmt: skip
     return table(head, rows)
 
@@ -568,10 +621,12 @@ def communication() -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models, "bounds": bounds, "training": training, "captions": captions, "readable": readable,
     "films-content": films_content, "films-likelihoods": films_likelihoods,
-    "films": partial(films, "kth-person1"), "films-captions": partial(films_captions, "kth-person1"),
-    "people": partial(films, "people-film"), "people-captions": partial(films_captions, "people-film"),
+    "films-settings": films_settings,
+    "films": films, "films-captions": partial(films_captions, "kth-person1"),
+    "people": people, "people-captions": partial(films_captions, "people-film"),
     "stories": stories, "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined,
-    "distances": distances, "longer": longer, "beside": beside, "goals": goals,
+    "distances": distances, "longer": longer, "beside": beside,
+    "goals": goals,
     "equal-time": lambda: equal_time("ablation"),
     "equal-time-muon": lambda: equal_time("ablation-two-minutes"), "recipes": recipes, "gpu": gpu,
     "cpu": cpu, "cpu-parts": cpu_parts, "scaling": scaling,
