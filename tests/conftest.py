@@ -1,6 +1,7 @@
 """Shapes are checked while tests run: every call into the model's modules is held to its jaxtyping annotations."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ import torch
 from jaxtyping import install_import_hook
 
 # Before any test imports the package. Tiny models are fastest on one thread, and the same everywhere.
-CHECKED = ("attention", "captions", "config", "encoders", "extensions", "gaussian", "model", "priors", "vgan")
+CHECKED = (
+    "attention", "captions", "config", "encoders", "extensions", "gaussian", "likelihoods", "model", "priors", "vgan",
+)  # fmt: skip
 install_import_hook([f"syncdraw.{name}" for name in CHECKED], "beartype.beartype")
 torch.set_num_threads(1)
+# A suite that was started in the background ignores Ctrl-C, as a run there does; tests of it need the usual handler.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import training_runs  # noqa: E402
 
