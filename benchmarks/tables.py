@@ -79,7 +79,7 @@ def models() -> list[str]:
         binary = measured(name)["bounds"]["binary"]["negative_elbo"]
         rows.append([f"`{name}`", drawn, readable, f"{binary:,.0f}{paper}"])
     reading = measured("people")["samples"]["reading"]
-    shown = f"{percent(reading['seen'])} show their caption"
+    shown = f"read as captioned: {percent(reading['seen'])}; unseen captions: {percent(reading['unseen'])}"
     rows.append(["`people`", "a film of six people, from a caption", shown, ""])
     head = ["model", "draws", "samples that can be read (of real clips)", "-ELBO, binary pixels (the paper's Table 1)"]
     return table(head, rows)
