@@ -18,7 +18,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from communication import sent
 from syncdraw import pretrained
-from syncdraw.config import FROM_DATA
+from syncdraw.config import FROM_DATA, SyncDrawConfig
+from syncdraw.evaluation.bounds import bits_per_dimension
 from syncdraw.evaluation.stories import ATTRIBUTES
 from syncdraw.training import RunConfig, read_recipe
 
@@ -215,10 +216,11 @@ def films() -> list[str]:
 def people() -> list[str]:
     """The same under `levels`, in bits per dimension."""
     values = measured("people-film")
+    sides = {side: values["settings"]["model"][side] for side in ("frames", "channels", "height", "width")}
     rows = []
     for split in ("train", "validation", "test"):
         part, bits = values[split], values["bits_per_dimension"][split]
-        mean = part["mean_image"] * bits / part["negative_elbo"]  # both in nats, so that this is in bits
+        mean = bits_per_dimension(part["mean_image"], SyncDrawConfig(**sides).shape)
         rows.append([split, f"{values['clips'][split]}", f"{mean:.2f}", f"{bits:.2f}", f"{part['L_Z']:.1f}"])
     return table(["clips", "how many", "mean image, bits", "-ELBO, bits", "of it L_Z, nats"], rows)
 

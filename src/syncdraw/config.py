@@ -158,8 +158,7 @@ class SyncDrawConfig:
         canvas: starts at zero, probability 0.5 everywhere (papers); at a learned logit for each channel (ours, and
             DRAW's code); or at a learned image, one logit for each pixel, which suits films before a fixed ground
             (ours).
-        protocol: pixels as targets are thresholded at 0.5 (binary), soft (grey), or one of 256 levels (levels; ours),
-            which suits films.
+        protocol: pixels as targets are thresholded at 0.5 (binary), soft (grey), or one of 256 levels (levels; ours).
         attention: how the model looks and paints.
         prior: what z is drawn from when there is no video.
         captions: how captions condition the drawing.
