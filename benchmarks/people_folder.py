@@ -1,4 +1,4 @@
-"""A folder of captioned clips from one film of six people: python benchmarks/people_folder.py FILM FOLDER
+"""A folder of captioned clips from one film of six people: python benchmarks/people_folder.py FILM FOLDER [--whole]
 
 The film is one-by-one-person-detection.mp4 of Intel's sample videos (github.com/intel-iot-devkit/sample-videos, CC BY
 4.0): 768 x 432 at 10 frames a second. One after the other, six people come into a room, stand at a table, and leave it.
@@ -7,6 +7,9 @@ Each clip becomes a folder of frames, at 5 frames a second, with its caption in 
 things that can be said of a person and what they do are kept from training, and are all that the folder `test` has. The
 folder `validation` has people standing, and the empty room, at times that are not in training: nobody comes in, or
 leaves, more than once.
+
+With --whole nothing is captioned: `train` has the film up to its fourth person's leaving, `validation` and `test` have
+the fifth and the sixth.
 """
 
 from __future__ import annotations
@@ -42,6 +45,9 @@ UNSEEN = {
 COMING, LEAVING, STANDING, LATER = 32, 24, 60, 30
 """Frames of each clip; the last are of somebody who stands, later on, for validation."""
 
+WHOLE = (("train", "", 0, 880), ("validation", "", 880, 1216), ("test", "", 1216, 1364))
+"""Split, no caption, first frame and the one after the last, where clips are not captioned."""
+
 SIZE = 256, 144
 
 
@@ -65,20 +71,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("film", type=Path)
     parser.add_argument("folder", type=Path, help="a new folder")
+    parser.add_argument("--whole", action="store_true", help="three long clips, without captions")
     arguments = parser.parse_args()
     frames = [Image.fromarray(frame.pixels().transpose(1, 2, 0)).resize(SIZE, Image.Resampling.BOX)
               for frame in decode(arguments.film)]  # fmt: skip
     rows = []
-    for split, caption, first, end in clips():
+    for split, caption, first, end in WHOLE if arguments.whole else clips():
         for phase in range(2):  # every other frame, and those between them
-            place = arguments.folder / split / f"{caption.replace(' ', '-')}-{first + phase:04d}"
+            place = arguments.folder / split / f"{caption.replace(' ', '-') or 'film'}-{first + phase:04d}"
             place.mkdir(parents=True)
             for number, frame in enumerate(frames[first + phase : end : 2]):
                 frame.save(place / f"{number:02d}.png")
             rows.append((place.relative_to(arguments.folder).as_posix(), caption))
-    with (arguments.folder / "captions.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("file", "caption"), *rows])
-    print(f"wrote {len(rows)} clips and captions.csv to {arguments.folder}")
+    if not arguments.whole:
+        with (arguments.folder / "captions.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("file", "caption"), *rows])
+    print(f"wrote {len(rows)} clips to {arguments.folder}")
 
 
 if __name__ == "__main__":

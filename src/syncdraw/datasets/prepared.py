@@ -258,6 +258,7 @@ class PreparedClips:
         split: `train`, `validation` or `test`.
         captions: True keeps the clips that have a caption and hands out captions; False keeps every clip and hands out
             none; None means True if any clip of the folder has a caption.
+        varied: `take` with a seed draws windows anew in each epoch; None means True for training alone.
 
     Attributes:
         records: the `SequenceRecord` of what each clip is cut from, in order.
@@ -267,9 +268,12 @@ class PreparedClips:
         UserError: `folder` is not a prepared folder or is damaged, or no clip of it fits `split` and `captions`.
     """
 
-    def __init__(self, folder: str | Path, split: Split = "train", captions: bool | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, split: Split = "train", captions: bool | None = None, varied: bool | None = None
+    ) -> None:
         self.folder = Path(folder)
         self.split = split
+        self.varied = split == "train" if varied is None else varied
         if split not in SPLITS:
             raise UserError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
         self.config = ClipConfig(**read_about(self.folder)["config"])
@@ -321,8 +325,8 @@ class PreparedClips:
         Args:
             indices: `[batch]`, each 0 or more and less than the length.
             seed: what is drawn anew in each epoch depends on it, on the epoch and on the clip's number, and on nothing
-                else: the window and its variations, in the training split; and, in all of them, which caption a clip
-                with several of them gets. None gives fixed windows, unvaried, and each clip's first caption.
+                else: the window and its variations, where they vary; and, in all splits, which caption a clip with
+                several of them gets. None gives fixed windows, unvaried, and each clip's first caption.
             epochs: of each clip, or one for all.
         """
         videos = np.empty((len(indices), *self.shape), np.uint8)
@@ -342,7 +346,7 @@ class PreparedClips:
         record, number, config = self.records[index], int(self._numbers[index]), self.config
         # A negative index names the same clip as its positive twin, and must give the same.
         random = np.random.default_rng((seed or 0, epoch, index % len(self)))
-        varied = seed is not None and self.split == "train"
+        varied = seed is not None and self.varied
         if varied and not config.fixed:
             frames = choose_frames(record.length, number, config, random, anywhere=True)
         else:
@@ -364,9 +368,9 @@ class PreparedClips:
         """The captions of this split, and in training of the mirror images that it has."""
         return _told(self.records, self.config if self.split == "train" else None)
 
-    def __reduce__(self) -> tuple[type[PreparedClips], tuple[Path, Split, bool]]:
+    def __reduce__(self) -> tuple[type[PreparedClips], tuple[Path, Split, bool, bool]]:
         """Sent to another process, the data set opens its files there; the array itself does not travel."""
-        return PreparedClips, (self.folder, self.split, self.captioned)
+        return PreparedClips, (self.folder, self.split, self.captioned, self.varied)
 
 
 def _told(records: Sequence[SequenceRecord], config: ClipConfig | None) -> list[str]:

@@ -1,14 +1,16 @@
-"""A reader of captions, for clips that the judge cannot read: which of a data set's captions is a clip's own?
+"""Readers of captions, for clips that the judge cannot read: which of a data set's captions is a clip's own?
 
-It is trained on real clips alone and then frozen, so that the same measure holds for real clips and for drawn ones.
+They are trained on real clips alone and then frozen, so that the same measure holds for real clips and for drawn ones.
+There are two, each trained on one half of the files of all splits. So each can say how well it reads files that it does
+not know, and both know what a caption shows that the model has never seen, as long as two files show it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,20 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from syncdraw.datasets.clips import Dataset
-from syncdraw.datasets.prepared import PreparedClips, streamed
+from syncdraw.datasets.clips import Dataset, spread
+from syncdraw.datasets.prepared import PreparedClips
 from syncdraw.errors import UserError
 from syncdraw.evaluation.distances import unit
-from syncdraw.evaluation.models import DrawingModel
-from syncdraw.evaluation.reports import Report, Split, data_of
-from syncdraw.evaluation.samples import sample_batches
 from syncdraw.words import normalise
 
-STEPS, BATCH_SIZE = 500, 32
-"""Of the reader's training."""
+STEPS, BATCH_SIZE = 250, 32
+"""Of a reader's training."""
 
-MOST_HELD = 500
-"""Clips of a split that are read."""
+MOST_FILES, MOST_CLIPS = 500, 1000
+"""Of a split that are read: places in files, and clips that are cut there."""
 
 _SIZE = 32
 """Pixels of a frame's longer side, as the reader sees it."""
@@ -71,6 +70,29 @@ def shrunk(videos: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class RealClips:
+    """Real clips, as a reader sees them.
+
+    Attributes:
+        videos: `[clip, frame, channel, height, width]` in [0, 1], made by `shrunk`.
+        captions: of each, `plain`.
+        files: that each is cut from.
+    """
+
+    videos: Tensor
+    captions: list[str]
+    files: list[str]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def only(self, wanted: Sequence[bool]) -> RealClips:
+        """Those that are wanted."""
+        rows = [row for row, want in enumerate(wanted) if want]
+        return RealClips(self.videos[rows], [self.captions[row] for row in rows], [self.files[row] for row in rows])
+
+
+@dataclass(frozen=True)
 class CaptionReader:
     """A reader that has been trained.
 
@@ -85,18 +107,16 @@ class CaptionReader:
     table: Tensor
 
     @torch.no_grad()
-    def read(self, videos: Tensor) -> Tensor:
-        """The numbers of the likeliest captions, `[batch]`, of clips `[batch, frame, channel, height, width]`, by the
-        probability that a clip has just a caption's words and pairs."""
-        logits = torch.cat([self.network(shrunk(some)) for some in videos.split(BATCH_SIZE)])
+    def scores(self, videos: Tensor) -> Tensor:
+        """The logarithm of the probability that a clip has just a caption's words and pairs, `[batch, caption]`, of
+        clips `[batch, frame, channel, height, width]`, made by `shrunk`."""
+        logits = torch.cat([self.network(some) for some in videos.split(BATCH_SIZE)])
         present, absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
-        return (present @ self.table.T + absent @ (1 - self.table).T).argmax(dim=1)
+        return present @ self.table.T + absent @ (1 - self.table).T
 
-    def right(self, videos: Tensor, captions: Sequence[str]) -> float:
-        """The share of clips that read as the caption that they are said to have: 0 to 1."""
-        numbers = {caption: number for number, caption in enumerate(self.captions)}
-        told = torch.tensor([numbers[plain(caption)] for caption in captions])
-        return (self.read(videos) == told).float().mean().item()
+    def read(self, videos: Tensor) -> list[str]:
+        """The likeliest captions of clips `[batch, frame, channel, height, width]`, made by `shrunk`."""
+        return [self.captions[number] for number in self.scores(videos).argmax(dim=1)]
 
 
 def phrases(caption: str) -> set[str]:
@@ -110,13 +130,39 @@ def plain(caption: str) -> str:
     return " ".join(normalise(caption))
 
 
-def train_reader(dataset: Dataset, *, steps: int | None = None, seed: int = 0, progress: bool = True) -> CaptionReader:
-    """Train a reader on a data set's training clips.
+def real_clips(dataset: Dataset, seed: int = 0) -> RealClips:
+    """Clips of one split: of each file several, from anywhere in it, where there are few files."""
+    chosen = spread(len(dataset), MOST_FILES)
+    if not isinstance(dataset, PreparedClips):
+        found = dataset.take(chosen)
+        videos, captions, files = [found.videos], found.captions or [], [str(number) for number in chosen]
+    else:
+        varied = PreparedClips(dataset.folder, dataset.split, dataset.captioned, varied=True)
+        epochs = range(max(1, min(16, MOST_CLIPS // len(chosen))))
+        taken = [varied.take(chosen, seed, epoch) for epoch in epochs]
+        videos, captions = [clips.videos for clips in taken], [text for clips in taken for text in clips.captions or []]
+        files = [varied.records[number].hash for _ in epochs for number in chosen]
+    small = torch.cat([shrunk(unit(torch.from_numpy(some))) for array in videos for some in np.array_split(array, 8)])
+    return RealClips(small, [plain(caption) for caption in captions], files)
 
-    Its clips are blurred, faded, moved and noisy, more or less, as those are that it will be shown.
+
+def dealt(clips: RealClips) -> list[int]:
+    """In which half each clip's file is, 0 or 1: the files of a caption are dealt out in turn."""
+    halves: dict[str, int] = {}
+    for _, file in sorted(set(zip(clips.captions, clips.files, strict=True))):
+        halves.setdefault(file, len(halves) % 2)
+    return [halves[file] for file in clips.files]
+
+
+def train_reader(
+    clips: RealClips, captions: Sequence[str], *, steps: int | None = None, seed: int = 0, progress: bool = True
+) -> CaptionReader:
+    """Train a reader on real clips, of each caption as many as of any other.
+
+    They are blurred, faded, moved and noisy, more or less, as those are that it will be shown.
 
     Args:
-        dataset: the training split, with captions.
+        captions: from which it is to choose, `plain`, each once.
         steps: of training; `STEPS` unless given.
         seed: of the weights, and of everything random.
 
@@ -124,78 +170,81 @@ def train_reader(dataset: Dataset, *, steps: int | None = None, seed: int = 0, p
         UserError: there are no captions, or all say the same.
     """
     steps = steps or STEPS
-    captions = sorted({plain(caption) for caption in dataset.wordings()} - {""})
-    if len(captions) < 2:
+    if len(set(captions) - {""}) < 2:
         raise UserError("a reader of captions needs clips with two captions or more that say something else")
     said = [phrases(caption) for caption in captions]
     words = sorted(set().union(*said) - said[0].intersection(*said[1:]))
     table = torch.tensor([[float(word in caption) for word in words] for caption in said])
     rows = {caption: row for row, caption in enumerate(captions)}
+    targets = torch.stack([table[rows[caption]] for caption in clips.captions])
+    counts = Counter(clips.captions)
+    weights = torch.tensor([1 / counts[caption] for caption in clips.captions])
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = WordReader(*dataset.shape[:2], len(words))
+        network = WordReader(clips.videos.shape[1], clips.videos.shape[2], len(words))
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    for step in tqdm(range(steps), desc="reader of captions", unit="step", disable=not progress, leave=False):
-        clips = streamed(dataset, step * BATCH_SIZE, BATCH_SIZE, seed)
-        videos = spoilt(shrunk(unit(torch.from_numpy(clips.videos))), generator)
-        target = torch.stack([table[rows[plain(caption)]] for caption in clips.captions or []])
-        loss = functional.binary_cross_entropy_with_logits(network(videos), target)
+    for _ in tqdm(range(steps), desc="reader of captions", unit="step", disable=not progress, leave=False):
+        chosen = torch.multinomial(weights, BATCH_SIZE, replacement=True, generator=generator)
+        logits = network(spoilt(clips.videos[chosen], generator))
+        loss = functional.binary_cross_entropy_with_logits(logits, targets[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    return CaptionReader(network.eval().requires_grad_(False), captions, table)
+    return CaptionReader(network.eval().requires_grad_(False), list(captions), table)
 
 
-def reading_report(
-    model: DrawingModel, card: dict[str, Any], *, data: str | None, samples: int, seed: int, temperature: float
-) -> Report:
-    """The share of samples that read as the caption they were drawn for, beside held-out real clips and chance.
+@dataclass(frozen=True)
+class Readers:
+    """Two readers, and the real clips that they were trained on.
 
-    Captions that a training clip has are seen, the others unseen. Each gets as many samples as any other.
-
-    Raises:
-        UserError: the clips have no captions, or all say the same.
+    Attributes:
+        readers: of the first half of the files, and of the second.
+        clips: of all splits.
+        halves: in which of the two each clip's file is.
     """
-    splits: tuple[Split, ...] = ("train", "validation", "test")
-    train = data_of(card, data, "train")
-    told: dict[Split, list[str]] = {}
-    held: list[tuple[Tensor, list[str]]] = []
-    for split in splits:
-        try:
-            dataset = train if split == "train" else data_of(card, data, split)
-        except UserError:
-            continue  # a small folder may lack it
-        clips = dataset.take(np.arange(min(len(dataset) or MOST_HELD, MOST_HELD), dtype=np.int64))
-        told[split] = dataset.told() if isinstance(dataset, PreparedClips) else clips.captions or []
-        if split != "train":
-            held.append((unit(torch.from_numpy(clips.videos)), clips.captions or []))
-    reader = train_reader(train, seed=seed)
-    seen = {plain(caption) for caption in told["train"]}
-    known = {plain(caption): caption for captions in told.values() for caption in captions}
-    kinds = {
-        "seen": [caption for words, caption in sorted(known.items()) if words in seen],
-        "unseen": [caption for words, caption in sorted(known.items()) if words not in seen],
-    }
-    chance = 1 / len(reader.captions)
-    values: dict[str, Any] = {"samples": samples, "seed": seed, "temperature": temperature, "chance": chance,
-                              "captions": len(reader.captions)}  # fmt: skip
-    lines = [f"a reader of {len(reader.captions)} captions, trained on real clips alone; seed {seed}, temperature "
-             f"{temperature:g}; clips that read as their own caption, percent", ""]  # fmt: skip
-    rows = [(f"held-out real clips ({sum(len(texts) for _, texts in held)})", "real", held)] if held else []
-    for kind, captions in kinds.items():
-        if captions:
-            wanted = [captions[number % len(captions)] for number in range(samples)]
-            drawn = torch.cat(list(sample_batches(model, wanted, seed, temperature)))
-            rows.append((f"samples for {len(captions)} {kind} captions ({samples})", kind, [(drawn, wanted)]))
-    for name, key, measured in rows:
-        count = sum(len(texts) for _, texts in measured)
-        values[key] = sum(reader.right(videos, texts) * len(texts) for videos, texts in measured) / count
-        lines.append(f"{name:<48}{100 * values[key]:6.1f}")
-    lines.append(f"{'chance':<48}{100 * chance:6.1f}")
-    return Report("\n".join(lines), values)
+
+    readers: tuple[CaptionReader, CaptionReader]
+    clips: RealClips
+    halves: list[int]
+
+    @property
+    def captions(self) -> list[str]:
+        """Those that both choose from."""
+        return self.readers[0].captions
+
+    @staticmethod
+    def trained(clips: RealClips, *, steps: int | None = None, seed: int = 0, progress: bool = True) -> Readers:
+        """Train both; the errors are those of `train_reader`."""
+        captions, halves = sorted(set(clips.captions)), dealt(clips)
+        one, other = (
+            train_reader(clips.only([half == mine for half in halves]), captions, steps=steps, seed=seed + mine,
+                         progress=progress)
+            for mine in (0, 1)
+        )  # fmt: skip
+        return Readers((one, other), clips, halves)
+
+    def read_real(self) -> list[str]:
+        """The captions of the real clips, each read by the reader that does not know its file."""
+        first, second = (reader.read(self.clips.videos) for reader in self.readers)
+        return [second[row] if half == 0 else first[row] for row, half in enumerate(self.halves)]
+
+    def read(self, videos: Tensor) -> list[str]:
+        """What both together take for the likeliest captions of clips `[batch, frame, channel, height, width]`."""
+        small = shrunk(videos)
+        one, other = self.readers
+        return [self.captions[row] for row in (one.scores(small) + other.scores(small)).argmax(dim=1)]
+
+
+def together(clips: Sequence[RealClips]) -> RealClips:
+    """All of them as one."""
+    return RealClips(
+        torch.cat([some.videos for some in clips]),
+        [caption for some in clips for caption in some.captions],
+        [file for some in clips for file in some.files],
+    )
 
 
 def spoilt(videos: Tensor, generator: torch.Generator) -> Tensor:

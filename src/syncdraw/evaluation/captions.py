@@ -16,7 +16,7 @@ from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import batches, clip_costs, clip_count
-from syncdraw.evaluation.caption_reader import reading_report
+from syncdraw.evaluation.caption_readings import reading_report
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.models import BoundedModel, DrawingModel
 from syncdraw.evaluation.readings import NO_MOTION, readable_share
