@@ -53,17 +53,19 @@ def measure(model: syncdraw.SyncDraw, run: Path, card: dict[str, Any], samples: 
     splits = {split: PreparedClips(data, split) for split in ("train", "validation", "test")}
     values: dict[str, Any] = {"clips": {split: len(clips) for split, clips in splits.items()}, "protocol": protocol}
     for split, clips in splits.items():
-        result, yardstick = (
-            bound(model, clips, protocol=protocol, seed=seed),
-            Yardstick.of(splits["train"], clips, protocol),
-        )
+        result = bound(model, clips, protocol=protocol, seed=seed)
+        yardstick = Yardstick.of(splits["train"], clips, protocol)
         values[split] = {
             "L_X": result.reconstruction, "L_Z": result.divergence, "negative_elbo": result.negative_elbo,
             "standard_error": result.standard_error, "mean_image": yardstick.mean_image, "floor": yardstick.floor,
             "explained": yardstick.explained(result.reconstruction),
         }  # fmt: skip
     held = splits["validation"].take(np.arange(len(splits["validation"])))
-    values["bits_per_dimension"] = in_bits(model, splits, seed)
+    if protocol == "levels":
+        bits = {name: bits_per_dimension(values[name]["negative_elbo"], clips.shape) for name, clips in splits.items()}
+    else:
+        bits = in_bits(model, splits, seed)
+    values["bits_per_dimension"] = bits
     values["looks"] = Looks(held).scores(model, seed)
     report = clips_report(model, card, data=None, samples=samples, seed=seed, temperature=1.0)
     print(report.text)
@@ -74,18 +76,15 @@ def measure(model: syncdraw.SyncDraw, run: Path, card: dict[str, Any], samples: 
 
 
 def in_bits(model: syncdraw.SyncDraw, splits: dict[str, PreparedClips], seed: int) -> dict[str, float]:
-    """-ELBO of each split in bits per dimension, for a model of any protocol.
-
-    A model that has learned no scale gets the one that suits what it draws of training clips best.
-    """
-    if model.config.protocol != "levels":
-        model = copy.deepcopy(model)
-        model.config = dataclasses.replace(model.config, protocol="levels")
-        some = splits["train"].take(spread(len(splits["train"]), 40))
-        model.generator.likelihood = DiscretisedLogistic(model.config.channels)
-        with torch.no_grad():
-            drawn = model.bound(model.prepare(some.videos, some.captions, seed)).videos
-        model.generator.likelihood.fit(drawn, torch.from_numpy(some.videos) / 255)
+    """-ELBO of each split in bits per dimension, for a model that has learned no scale: it gets the one that suits what
+    it draws of training clips best."""
+    model = copy.deepcopy(model)
+    model.config = dataclasses.replace(model.config, protocol="levels")
+    some = splits["train"].take(spread(len(splits["train"]), 40))
+    model.generator.likelihood = DiscretisedLogistic(model.config.channels)
+    with torch.no_grad():
+        drawn = model.bound(model.prepare(some.videos, some.captions, seed)).videos
+    model.generator.likelihood.fit(drawn, torch.from_numpy(some.videos) / 255)
     return {
         split: bits_per_dimension(bound(model, clips, protocol="levels", seed=seed).negative_elbo, clips.shape)
         for split, clips in splits.items()

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from syncdraw.config import Protocol
-from syncdraw.datasets.clips import Clips, Dataset
+from syncdraw.datasets.clips import Clips, Dataset, spread
 from syncdraw.errors import UserError
 from syncdraw.evaluation.models import ALONE, BoundedModel, Sharing
 from syncdraw.interface import targets
@@ -194,7 +194,7 @@ def anchor_costs(
     mean = (total + 0.5) / (seen + 1)
     logistic = DiscretisedLogistic(dataset.shape[1]).double() if protocol == "levels" else None
     if logistic is not None:
-        some = train.take(np.arange(min(seen, 20))).videos
+        some = train.take(spread(len(train), 20)).videos
         logistic.fit(mean, targets(torch.from_numpy(some), protocol).double())
     cost = 0.0
     for batch in batches(dataset, count, 20):
