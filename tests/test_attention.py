@@ -14,6 +14,7 @@ from syncdraw.attention import (
     CuboidAttention,
     FrameAttention,
     GlobalAttention,
+    Window,
     gaussian_filters,
 )
 
@@ -140,6 +141,28 @@ def test_writing_is_reading_transposed(kind: type[FrameAttention]) -> None:
     left = (attention.read(videos, window) * patch).sum()
     right = (videos * attention.write(patch, window)).sum()
     torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
+
+
+class Plain(Attention):
+    """Has what an attention must have, and no more."""
+
+    def read(self, videos: torch.Tensor, window: Window) -> torch.Tensor:
+        return videos.flatten(1)
+
+    def write(self, patch: torch.Tensor, window: Window) -> torch.Tensor:
+        return patch.view(2, FRAMES, CHANNELS, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("kind", [FrameAttention, GlobalAttention, CuboidAttention, Plain])
+def test_what_is_drawn_is_read_and_written_onto(kind: type[Attention]) -> None:
+    windows = build(FrameAttention if kind is Plain else kind)
+    attention = Plain() if kind is Plain else windows
+    window = windows.window(parameters_of(windows))
+    logits = torch.randn(2, FRAMES, CHANNELS, HEIGHT, WIDTH)
+    read = attention.read(logits.sigmoid(), window)
+    torch.testing.assert_close(attention.read_drawn(logits, window), read)
+    patch = torch.randn_like(read)
+    torch.testing.assert_close(attention.write_onto(logits, patch, window), logits + attention.write(patch, window))
 
 
 def test_shared_content_is_the_same_patch_on_every_frame() -> None:

@@ -15,7 +15,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from literal import losses, lstm
 from making_models import randomised
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, building
-from syncdraw.attention import Window
+from syncdraw.attention import Attention, Window
 from syncdraw.captions import Condition, SentenceVector, WordAlignment, clauses
 from syncdraw.config import AttentionConfig, CaptionConfig, PriorConfig
 from syncdraw.extensions.layers import LayerCanvas, LayeredSyncDraw
@@ -601,7 +601,7 @@ def test_a_bound_is_of_the_protocol_that_is_asked_for() -> None:
 def test_your_own_attention() -> None:
     """A new attention is one object, passed in."""
 
-    class WholeFrame(torch.nn.Module):
+    class WholeFrame(Attention):
         parameter_size, patch_size = 1, 3 * 1 * 9 * 7
         window_start = torch.zeros(1)
 

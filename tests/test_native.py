@@ -53,9 +53,11 @@ def test_glimpses(frames: int, grid: int, height: int, width: int, channels: int
     rows, columns = some(2, frames, 1, grid, height), some(2, frames, 1, grid, width)
     torch.set_num_threads(threads)
     try:
-        for gradient in (True, False):
-            assert_same(attention.read, some(2, 3, channels, height, width, gradient=gradient), rows, columns)
-        assert_same(attention.write, some(2, 3, channels, grid, grid), rows, columns)
+        images = some(2, 3, channels, height, width)
+        for read in (attention.read, attention.read_drawn):
+            for gradient in (True, False):
+                assert_same(read, images.detach().requires_grad_(gradient), rows, columns)
+        assert_same(attention.write_onto, images, some(2, 3, channels, grid, grid), rows, columns)
     finally:
         torch.set_num_threads(1)
 
@@ -84,6 +86,7 @@ def test_what_is_no_number_stays_none() -> None:
     for function, inputs in (
         (Bernoulli(), (some(1, 1, 1, 1, 9), torch.zeros(1, 1, 1, 1, 9))),
         (lambda c: attention.gaussian_filters(c, c, c, 3, 9), (some(1),)),
+        (attention.read_drawn, (some(1, 1, 9), some(1, 3, 1), some(1, 3, 9))),
     ):
         inputs[0].data.view(-1)[0] = float("nan")
         assert function(*inputs).isnan().any()
@@ -95,6 +98,9 @@ def test_windows_that_are_laid_out_otherwise_are_left_to_pytorch() -> None:
         rows = some(*lead, 4, 8)
         read = attention.read(images, rows, rows)
         torch.testing.assert_close(read, rows @ images @ rows.mT)
+        torch.testing.assert_close(attention.read_drawn(images, rows, rows), rows @ images.sigmoid() @ rows.mT)
+        written = attention.write_onto(images, read, rows, rows)
+        torch.testing.assert_close(written, images + rows.mT @ read @ rows)
     assert native.share(images, some(2, 1, 1, 4, 8), some(2, 1, 1, 4, 8))
     assert not native.share(images, some(1, 3, 1, 4, 8), some(1, 3, 1, 4, 8))
 

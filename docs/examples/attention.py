@@ -1,18 +1,17 @@
 """An attention of your own. Here: one window that glides, by the same step from each frame to the next."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from syncdraw import SyncDrawConfig
-from syncdraw.attention import FrameAttention, Window
+from syncdraw.attention import Attention, FrameAttention, Window
 from syncdraw.building import build
 
 
-class GlidingAttention(nn.Module):
+class GlidingAttention(Attention):
     """Seven numbers for a whole video: the five of the middle window, and how far the centre moves from there."""
 
     parameter_size = 7
-    window_start: Tensor
 
     def __init__(self, frames: int, channels: int, height: int, width: int, grid_size: int) -> None:
         super().__init__()

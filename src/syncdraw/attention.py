@@ -8,7 +8,7 @@ so the model is the same code with each of them.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,8 @@ from torch.nn import functional
 from syncdraw import native
 from syncdraw.config import Content, patches_written
 from syncdraw.gaussian import at_least_float32
+
+Videos = Float[Tensor, "batch frame channel height width"]
 
 TAIL = 20.0
 """Filters are cut to zero where the exponent is this far below its row's peak, exp(-20) = 2e-9: less than float32 keeps
@@ -97,9 +99,30 @@ def write(
     columns: Float[Tensor, "*windows grid width"],
 ) -> Float[Tensor, "*images height width"]:
     """F_p^T w F_q: `read`, transposed."""
-    if native.suits(patches, rows, columns) and native.share(patches, rows, columns):
-        return native.Write.apply(patches, rows, columns)  # type: ignore[no-untyped-call]
     return rows.mT @ (patches @ columns)
+
+
+def read_drawn(
+    logits: Float[Tensor, "*images height width"],
+    rows: Float[Tensor, "*windows grid height"],
+    columns: Float[Tensor, "*windows grid width"],
+) -> Float[Tensor, "*images grid grid"]:
+    """`read` of sigma(logits). In C++ they are never stored: on a CPU, storing costs more than computing."""
+    if native.suits(logits, rows, columns) and native.share(logits, rows, columns):
+        return native.Read.apply(logits, rows, columns, True)  # type: ignore[no-untyped-call]
+    return read(logits.sigmoid(), rows, columns)
+
+
+def write_onto(
+    logits: Float[Tensor, "*images height width"],
+    patches: Float[Tensor, "*images grid grid"],
+    rows: Float[Tensor, "*windows grid height"],
+    columns: Float[Tensor, "*windows grid width"],
+) -> Float[Tensor, "*images height width"]:
+    """The logits, and what `write` adds to them."""
+    if native.suits(logits, patches, rows, columns) and native.share(patches, rows, columns):
+        return native.Write.apply(logits, patches, rows, columns)  # type: ignore[no-untyped-call]
+    return logits + write(patches, rows, columns)
 
 
 class Window(NamedTuple):
@@ -118,9 +141,8 @@ class Window(NamedTuple):
     """F_Z `[batch, K, frame]` of a window in space-time."""
 
 
-@runtime_checkable
-class Attention(Protocol):
-    """What the model needs of an attention: three sizes, and three functions."""
+class Attention(nn.Module):
+    """What the model needs of an attention: three sizes, and three functions. Two more can be made faster."""
 
     parameter_size: int
     """How many numbers `window` takes from the linear layer."""
@@ -129,9 +151,25 @@ class Attention(Protocol):
     window_start: Tensor
     """Bias of the linear layer: the window before anything is learned."""
 
-    def window(self, parameters: Tensor) -> Window: ...
-    def read(self, videos: Tensor, window: Window) -> Tensor: ...
-    def write(self, patch: Tensor, window: Window) -> Tensor: ...
+    def window(self, parameters: Float[Tensor, "batch numbers"]) -> Window:
+        """Where to read or write."""
+        raise NotImplementedError
+
+    def read(self, videos: Videos, window: Window) -> Float[Tensor, "batch patch"]:
+        """What the window sees of the videos."""
+        raise NotImplementedError
+
+    def write(self, patch: Float[Tensor, "batch patch"], window: Window) -> Videos:
+        """What a patch adds to the logits, through the window."""
+        raise NotImplementedError
+
+    def read_drawn(self, logits: Videos, window: Window) -> Float[Tensor, "batch patch"]:
+        """What the window sees of sigma(logits)."""
+        return self.read(logits.sigmoid(), window)
+
+    def write_onto(self, logits: Videos, patch: Float[Tensor, "batch patch"], window: Window) -> Videos:
+        """The logits after a patch was written."""
+        return logits + self.write(patch, window)
 
 
 def _positive(logarithm: Tensor, limit: float) -> Tensor:
@@ -139,7 +177,7 @@ def _positive(logarithm: Tensor, limit: float) -> Tensor:
     return logarithm.clamp(-limit, limit).exp()
 
 
-class FrameAttention(nn.Module):
+class FrameAttention(Attention):
     """A K x K window on each frame, all frames at once (eqs 1-5 and 9).
 
     Args:
@@ -153,7 +191,6 @@ class FrameAttention(nn.Module):
     """
 
     numbers_per_window = 5
-    window_start: Tensor
 
     def __init__(
         self,
@@ -207,22 +244,36 @@ class FrameAttention(nn.Module):
             column_filters=gaussian_filters(column_centre, stride, variance, self.grid_size, self.width).unsqueeze(2),
         )
 
-    def read(
-        self, videos: Float[Tensor, "batch frame channel height width"], window: Window
-    ) -> Float[Tensor, "batch patch"]:
+    def read(self, videos: Videos, window: Window) -> Float[Tensor, "batch patch"]:
         """beta F_p x F_q^T for every frame (eq 5), flattened."""
-        patch = read(videos, window.row_filters, window.column_filters)
-        return (window.intensity[..., None, None, None] * patch).flatten(1)
+        return self.flattened(read(videos, window.row_filters, window.column_filters), window)
 
-    def write(
-        self, patch: Float[Tensor, "batch patch"], window: Window
-    ) -> Float[Tensor, "batch frame channel height width"]:
+    def read_drawn(self, logits: Videos, window: Window) -> Float[Tensor, "batch patch"]:
+        """The same of sigma(c)."""
+        return self.flattened(read_drawn(logits, window.row_filters, window.column_filters), window)
+
+    def write(self, patch: Float[Tensor, "batch patch"], window: Window) -> Videos:
         """1/beta F_p^T w F_q for every frame (eq 9)."""
+        return write(self.planes(patch, window), window.row_filters, window.column_filters)
+
+    def write_onto(self, logits: Videos, patch: Float[Tensor, "batch patch"], window: Window) -> Videos:
+        """The same, added to c."""
+        return write_onto(logits, self.planes(patch, window), window.row_filters, window.column_filters)
+
+    def flattened(
+        self, planes: Float[Tensor, "batch frame channel grid grid"], window: Window
+    ) -> Float[Tensor, "batch patch"]:
+        """beta times what was read of each frame."""
+        return (window.intensity[..., None, None, None] * planes).flatten(1)
+
+    def planes(
+        self, patch: Float[Tensor, "batch patch"], window: Window
+    ) -> Float[Tensor, "batch frame channel grid grid"]:
+        """1/beta times what is written to each frame."""
         content = patch.unflatten(1, (-1, self.channels, self.grid_size, self.grid_size))
         if self.content == "both":
             content = content[:, :-1] + content[:, -1:]
-        content = content / window.intensity[..., None, None, None]
-        return write(content, window.row_filters, window.column_filters)
+        return content / window.intensity[..., None, None, None]
 
 
 class GlobalAttention(FrameAttention):
@@ -279,20 +330,17 @@ class CuboidAttention(FrameAttention):
         )
         return super().window(parameters)._replace(time_filters=bank)
 
-    def read(
-        self, videos: Float[Tensor, "batch frame channel height width"], window: Window
+    def flattened(
+        self, planes: Float[Tensor, "batch frame channel grid grid"], window: Window
     ) -> Float[Tensor, "batch patch"]:
-        """The K x K x K patch of the whole video, flattened."""
-        planes = read(videos, window.row_filters, window.column_filters)
+        """The K x K x K patch of the whole video."""
         patch = torch.einsum("bwn,bncuv->bwcuv", window.time_filters, planes)
         return window.intensity * patch.flatten(1)
 
-    def write(
+    def planes(
         self, patch: Float[Tensor, "batch patch"], window: Window
-    ) -> Float[Tensor, "batch frame channel height width"]:
-        """The K x K x K patch, spread over space-time."""
-        content = (patch / window.intensity).unflatten(
-            1, (self.grid_size, self.channels, self.grid_size, self.grid_size)
-        )
-        planes = torch.einsum("bwn,bwcuv->bncuv", window.time_filters, content)
-        return write(planes, window.row_filters, window.column_filters)
+    ) -> Float[Tensor, "batch frame channel grid grid"]:
+        """The K x K x K patch, spread over time."""
+        sizes = self.grid_size, self.channels, self.grid_size, self.grid_size
+        content = (patch / window.intensity).unflatten(1, sizes)
+        return torch.einsum("bwn,bwcuv->bncuv", window.time_filters, content)

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from syncdraw.attention import Videos
 from syncdraw.captions import Conditioner
 from syncdraw.config import Protocol, SyncDrawConfig
 from syncdraw.errors import UserError
@@ -23,8 +24,6 @@ from syncdraw.likelihoods import Bernoulli
 
 if TYPE_CHECKING:
     from syncdraw.model import Drawing, Generator
-
-Videos = Float[Tensor, "batch frame channel height width"]
 
 
 class Noise(NamedTuple):

@@ -25,11 +25,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from syncdraw.attention import Attention, Window
+from syncdraw.attention import Attention, Videos, Window
 from syncdraw.captions import Caption, Condition, Conditioner
 from syncdraw.config import SyncDrawConfig
 from syncdraw.gaussian import Gaussian, at_least_float32, gaussian
-from syncdraw.interface import Batch, Interface, Noise, Videos, targets
+from syncdraw.interface import Batch, Interface, Noise, targets
 from syncdraw.likelihoods import Likelihood
 from syncdraw.priors import Distribution, Prior
 
@@ -47,7 +47,8 @@ class Surface(Protocol):
     def logits(self) -> Videos: ...
     @property
     def video(self) -> Videos: ...
-    def add(self, patch: Videos) -> Surface: ...
+    def read(self, attention: Attention, window: Window) -> Tensor: ...
+    def write(self, attention: Attention, patch: Tensor, window: Window) -> Surface: ...
 
 
 class Canvas(NamedTuple):
@@ -60,9 +61,13 @@ class Canvas(NamedTuple):
         """The pixels' probabilities, sigma(c^t)."""
         return self.logits.sigmoid()
 
-    def add(self, patch: Videos) -> Canvas:
-        """c^t = c^{t-1} + write(h_dec^t) (eq 10)."""
-        return self._replace(logits=self.logits + patch)
+    def read(self, attention: Attention, window: Window) -> Float[Tensor, "batch patch"]:
+        """read(sigma(c^t)) (eq 5)."""
+        return attention.read_drawn(self.logits, window)
+
+    def write(self, attention: Attention, patch: Float[Tensor, "batch patch"], window: Window) -> Canvas:
+        """c^t = c^{t-1} + write(h_dec^t) (eqs 9-10)."""
+        return self._replace(logits=attention.write_onto(self.logits, patch, window))
 
 
 class State(NamedTuple):
@@ -116,7 +121,7 @@ class Inference(nn.Module):
         window = self.attention.window(parameters)  # eqs 1-4
         read = self.attention.read(video.pixels, window)  # eq 5
         # Reading is linear, so read(x^) = read(x - sigma(c)) (eq 6) needs no error image.
-        read_error = read - self.attention.read(state.canvas.video, window)
+        read_error = read - state.canvas.read(self.attention, window)
         encoder = self.lstm(torch.cat([read, read_error, h_dec, caption.encoder], dim=1), state.encoder)  # eqs 7, 12
         mean, log_deviation = self.posterior(encoder[0]).chunk(2, dim=1)
         return gaussian(mean, log_deviation), encoder, window
@@ -157,7 +162,7 @@ class Generator(nn.Module):
         """The next canvas, the decoder's new state, and the window that was written through."""
         decoder = self.lstm(torch.cat([z, caption.decoder], dim=1), state.decoder)  # eqs 8, 13
         window = self.attention.window(self.write_parameters(decoder[0]))
-        canvas = state.canvas.add(self.attention.write(self.content(decoder[0]), window))  # eqs 9-10
+        canvas = state.canvas.write(self.attention, self.content(decoder[0]), window)  # eqs 9-10
         return canvas, decoder, window
 
 

@@ -90,8 +90,11 @@ INLINE Lanes log_of_one_and(Lanes e) {
 // exp(-|x|)
 INLINE Lanes falling(Lanes x) {
     const Lanes y = x > 0.0f ? -x : x;
-    return exponential(y > -87.0f ? y : all(-87));
+    return exponential(y < -87.0f ? all(-87) : y);  // what is no number stays none
 }
+
+// sigma(x), of x and exp(-|x|)
+INLINE Lanes probability(Lanes x, Lanes e) { return (x > 0.0f ? all(1) : e) / (1.0f + e); }
 
 // A block of c = a b that stays in registers.
 template <int rows, int vectors>
@@ -190,52 +193,71 @@ static void filter_gradients(const Sizes &s, bool first, const float *image, con
         for (int i = 0; i < s.grid * s.width; i++) of_columns[i] += scratch[i];
 }
 
+// An image as it is read: itself, or, where it is `drawn`, sigma of it, which then stays in a core's first cache.
+static const float *shown(const Sizes &s, bool drawn, const float *image, std::vector<float> &pixels) {
+    if (!drawn) return image;
+    pixels.resize(s.image());
+    for (long i = 0; i < s.image(); i += LANES) {
+        const Lanes x = load_some(image + i, s.image() - i);
+        store_some(pixels.data() + i, probability(x, falling(x)), s.image() - i);
+    }
+    return pixels.data();
+}
+
 extern "C" {
 
-// patches = F_p x F_q^T. `halves` [count, each, grid, width] keeps F_p x for the gradient.
-void read_forward(const Sizes &s, const float *images, const float *rows, const float *columns, float *patches,
-                  float *halves) {
-#pragma omp parallel for num_threads(s.threads)
-    for (long i = 0; i < (long)s.count * s.each; i++) {
-        const long window = i / s.each;
-        float *half = halves + i * s.grid * s.width;
-        product(s.grid, s.width, s.height, rows + window * s.grid * s.height, s.height, 1, images + i * s.image(), half,
-                s.image());
-        product_transposed(s.grid, s.grid, s.width, half, columns + window * s.grid * s.width,
-                           patches + i * s.grid * s.grid);
+// patches = F_p x F_q^T, or F_p sigma(x) F_q^T. `halves` [count, each, grid, width] keeps F_p x for the gradient.
+void read_forward(const Sizes &s, int drawn, const float *images, const float *rows, const float *columns,
+                  float *patches, float *halves) {
+#pragma omp parallel num_threads(s.threads)
+    {
+        std::vector<float> pixels;
+#pragma omp for
+        for (long i = 0; i < (long)s.count * s.each; i++) {
+            const long window = i / s.each;
+            float *half = halves + i * s.grid * s.width;
+            product(s.grid, s.width, s.height, rows + window * s.grid * s.height, s.height, 1,
+                    shown(s, drawn, images + i * s.image(), pixels), half, drawn ? 0 : s.image());
+            product_transposed(s.grid, s.grid, s.width, half, columns + window * s.grid * s.width,
+                               patches + i * s.grid * s.grid);
+        }
     }
 }
 
-// images = F_p^T w F_q. `halves` keeps w F_q.
-void write_forward(const Sizes &s, const float *patches, const float *rows, const float *columns, float *images,
-                   float *halves) {
+// images = x + F_p^T w F_q. `halves` keeps w F_q.
+void write_forward(const Sizes &s, const float *below, const float *patches, const float *rows, const float *columns,
+                   float *images, float *halves) {
 #pragma omp parallel for num_threads(s.threads)
     for (long i = 0; i < (long)s.count * s.each; i++) {
         const long window = i / s.each;
-        float *half = halves + i * s.grid * s.width;
+        float *half = halves + i * s.grid * s.width, *image = images + i * s.image();
         product(s.grid, s.width, s.grid, patches + i * s.grid * s.grid, s.grid, 1, columns + window * s.grid * s.width,
                 half);
-        product(s.height, s.width, s.grid, rows + window * s.grid * s.height, 1, s.height, half, images + i * s.image());
+        product(s.height, s.width, s.grid, rows + window * s.grid * s.height, 1, s.height, half, image);
+        for (long pixel = 0; pixel < s.image(); pixel++) image[pixel] += below[i * s.image() + pixel];
     }
 }
 
 // From the gradient of the patches to those of the filters and, unless that is null, of the images.
-void read_backward(const Sizes &s, const float *images, const float *rows, const float *columns, const float *halves,
-                   const float *of_patches, float *of_images, float *of_rows, float *of_columns) {
+void read_backward(const Sizes &s, int drawn, const float *images, const float *rows, const float *columns,
+                   const float *halves, const float *of_patches, float *of_images, float *of_rows, float *of_columns) {
 #pragma omp parallel num_threads(s.threads)
     {
-        std::vector<float> u(s.grid * s.width), scratch;
+        std::vector<float> u(s.grid * s.width), scratch, pixels;
 #pragma omp for
         for (long window = 0; window < s.count; window++) {
             const long row = window * s.grid * s.height, column = window * s.grid * s.width;
             for (int e = 0; e < s.each; e++) {
                 const long i = window * s.each + e;
                 const float *patch = of_patches + i * s.grid * s.grid;
+                const float *image = shown(s, drawn, images + i * s.image(), pixels);
                 product(s.grid, s.width, s.grid, patch, s.grid, 1, columns + column, u.data());
-                filter_gradients(s, e == 0, images + i * s.image(), patch, u.data(), halves + i * s.grid * s.width,
-                                 of_rows + row, of_columns + column, scratch);
-                if (of_images)
-                    product(s.height, s.width, s.grid, rows + row, 1, s.height, u.data(), of_images + i * s.image());
+                filter_gradients(s, e == 0, image, patch, u.data(), halves + i * s.grid * s.width, of_rows + row,
+                                 of_columns + column, scratch);
+                if (!of_images) continue;
+                float *found = of_images + i * s.image();
+                product(s.height, s.width, s.grid, rows + row, 1, s.height, u.data(), found);
+                for (long pixel = 0; drawn && pixel < s.image(); pixel++) found[pixel] *= image[pixel] * (1 - image[pixel]);
             }
         }
     }
@@ -335,8 +357,7 @@ void cost_backward(int count, int size, int threads, const float *logits, const 
         const float *x = logits + (long)row * size, *t = targets + (long)row * size;
         for (int i = 0; i < size; i += LANES) {
             const Lanes logit = load_some(x + i, size - i), e = falling(logit);
-            const Lanes probability = (logit > 0.0f ? all(1) : e) / (1.0f + e);
-            const Lanes value = of_costs[row] * (probability - load_some(t + i, size - i));
+            const Lanes value = of_costs[row] * (probability(logit, e) - load_some(t + i, size - i));
             store_some(of_logits + (long)row * size + i, value, size - i);
         }
     }

@@ -114,49 +114,49 @@ def _sizes(images: Tensor, rows: Tensor, columns: Tensor) -> _Sizes:
 
 
 class Read(torch.autograd.Function):
-    """F_p x F_q^T."""
+    """F_p x F_q^T, or, where x is `drawn`, F_p sigma(x) F_q^T."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def forward(ctx: Any, images: Tensor, rows: Tensor, columns: Tensor, drawn: bool = False) -> Tensor:
         images, rows, columns = images.contiguous(), rows.contiguous(), columns.contiguous()
         lead, grid = images.shape[:-2], rows.shape[-2]
-        ctx.sizes = _sizes(images, rows, columns)
+        ctx.sizes, ctx.drawn = _sizes(images, rows, columns), int(drawn)
         patches, halves = images.new_empty(*lead, grid, grid), images.new_empty(*lead, grid, columns.shape[-1])
-        _call("read_forward", ctx.sizes, images, rows, columns, patches, halves)
+        _call("read_forward", ctx.sizes, ctx.drawn, images, rows, columns, patches, halves)
         ctx.save_for_backward(images, rows, columns, halves)
         return patches
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         images, rows, columns, halves = ctx.saved_tensors
         of_images = torch.empty_like(images) if ctx.needs_input_grad[0] else None
         of_rows, of_columns = torch.empty_like(rows), torch.empty_like(columns)
         known = images, rows, columns, halves, gradient.contiguous()
-        _call("read_backward", ctx.sizes, *known, of_images, of_rows, of_columns)
-        return of_images, of_rows, of_columns
+        _call("read_backward", ctx.sizes, ctx.drawn, *known, of_images, of_rows, of_columns)
+        return of_images, of_rows, of_columns, None
 
 
 class Write(torch.autograd.Function):
-    """F_p^T w F_q."""
+    """x + F_p^T w F_q."""
 
     @staticmethod
-    def forward(ctx: Any, patches: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        patches, rows, columns = patches.contiguous(), rows.contiguous(), columns.contiguous()
+    def forward(ctx: Any, below: Tensor, patches: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        below, patches, rows, columns = (given.contiguous() for given in (below, patches, rows, columns))
         lead, (grid, height), width = patches.shape[:-2], rows.shape[-2:], columns.shape[-1]
         ctx.sizes = _sizes(patches, rows, columns)
         images, halves = patches.new_empty(*lead, height, width), patches.new_empty(*lead, grid, width)
-        _call("write_forward", ctx.sizes, patches, rows, columns, images, halves)
+        _call("write_forward", ctx.sizes, below, patches, rows, columns, images, halves)
         ctx.save_for_backward(patches, rows, columns, halves)
         return images
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         patches, rows, columns, halves = ctx.saved_tensors
         found = torch.empty_like(patches), torch.empty_like(rows), torch.empty_like(columns)
         _call("write_backward", ctx.sizes, patches, rows, columns, halves, gradient.contiguous(), *found)
-        return found
+        return gradient, *found
 
 
 class GaussianRows(torch.autograd.Function):

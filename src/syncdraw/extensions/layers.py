@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from syncdraw.attention import Attention, Window
 from syncdraw.captions import clauses
 from syncdraw.config import SyncDrawConfig
 from syncdraw.errors import UserError
@@ -44,8 +45,11 @@ class LayerCanvas(NamedTuple):
         """`logits.sigmoid()`."""
         return 1 - self.dark_below * (-self.own).sigmoid()
 
-    def add(self, patch: Videos) -> LayerCanvas:
-        return self._replace(own=self.own + patch)
+    def read(self, attention: Attention, window: Window) -> Tensor:
+        return attention.read(self.video, window)
+
+    def write(self, attention: Attention, patch: Tensor, window: Window) -> LayerCanvas:
+        return self._replace(own=attention.write_onto(self.own, patch, window))
 
 
 class LayeredSyncDraw(SyncDraw):
