@@ -74,8 +74,12 @@ def metrics_of(measured: dict[str, Any], clips: int, samples: int) -> dict[str, 
         told = f"{gap['gap']:.1f} +- {gap['standard_error']:.1f} nats ({gap['clips']} test clips)"
         metrics["-ELBO with other clips' captions, over that with their own"] = told
     cool = {f"{n}, temperature {COOL}": v for n, v in measured.get("cool", {}).items() if "samples" in n}
+    if reading := measured.get("samples", {}).get("reading"):
+        kinds = [kind for kind in ("real_seen", "real_unseen", "seen", "unseen", "chance") if kind in reading]
+        shown = ", ".join(f"{kind.replace('_', ' ')} {100 * reading[kind]:.1f} %" for kind in kinds)
+        metrics[f"clips that read as their own caption ({samples} samples)"] = shown
     for name, values in (measured.get("samples", {}) | cool).items():
-        if isinstance(values, dict):
+        if isinstance(values, dict) and name != "reading":
             shown = ", ".join(f"{key.replace('_', ' ')} {100 * share:.1f} %" for key, share in values.items())
             metrics[f"{name} ({samples})"] = shown
     return metrics
