@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from making_clips import textures, write_clip
 from syncdraw.datasets.clips import shuffled
@@ -17,6 +18,7 @@ from syncdraw.datasets.prepared import ClipConfig, PreparedClips
 from syncdraw.datasets.preparing import prepare
 from syncdraw.datasets.video_folder import list_folder
 from syncdraw.datasets.windows import Window, choose_frames, exchange_sides, may_be_mirrored
+from syncdraw.errors import UserError
 
 ALL = ClipConfig(
     frames=4, channels=3, height=12, width=16, clips_per_file=0, validation_share=0.0, test_share=0.0
@@ -66,6 +68,88 @@ def test_a_window_is_the_decoded_file_frame_by_frame(films, opened, changes):
         for index, video in enumerate(videos):
             frames = dataset.window(index, seed, epoch).frames
             np.testing.assert_array_equal(video, files[dataset.records[index].source][frames])
+
+
+# ---- grounds ---------------------------------------------------------------------------------------------------------
+
+
+SPRITE = np.array([[0, 255], [128, 255]], np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+"""How opaque it is."""
+
+
+def sprites(folder, suffix=".webp"):
+    """Two clips of a red square, of which a quarter is clear and a quarter half clear."""
+    picture = np.zeros((16, 16, 4), np.uint8)
+    picture[..., 0], picture[..., 3] = 255, SPRITE
+    folder.mkdir()
+    for number in range(2):
+        pictures = [Image.fromarray(picture) for _ in range(4)]
+        for frame, image in enumerate(pictures):
+            image.putpixel((15, 15), (0, number, 60 * frame, 255))  # or equal frames are merged
+        pictures[0].save(folder / f"{number}{suffix}", save_all=True, append_images=pictures[1:], lossless=True)
+    return folder
+
+
+def on(ground, opaque=SPRITE / 255):
+    """The first frame as it should be."""
+    return np.round(np.array([255, 0, 0])[:, None, None] * opaque + np.array(ground)[:, None, None] * (1 - opaque))
+
+
+def grounded(folder, place, **changes):
+    config = ClipConfig(frames=4, channels=3, height=16, width=16, validation_share=0.0, test_share=0.0, **changes)
+    prepare(list_folder(folder), place, config, progress=False)
+    return PreparedClips(place)
+
+
+def assert_frames(videos, expected):
+    """But for the corner that tells frames apart, and rounding twice."""
+    videos, expected = (np.array(given, np.float64) for given in (videos, expected))
+    videos[..., 15, 15] = expected[..., 15, 15] = 0
+    np.testing.assert_allclose(videos, np.broadcast_to(expected, videos.shape), atol=1.01)
+
+
+@pytest.mark.parametrize(
+    ("ground", "colour"), [("white", (255, 255, 255)), ("#20c0ff", (32, 192, 255)), ("grey", (128, 128, 128))]
+)
+def test_what_is_transparent_lies_on_the_ground_that_was_chosen(tmp_path, ground, colour):
+    dataset = grounded(sprites(tmp_path / "sprites"), tmp_path / "out", ground=ground)
+    assert_frames(dataset.take(every(dataset), 0).videos, on(colour))
+
+
+def test_a_random_ground_is_another_one_in_each_clip(tmp_path):
+    folder = sprites(tmp_path / "sprites")
+    dataset = grounded(folder, tmp_path / "out", ground="random")
+    assert dataset.shape == (4, 3, 16, 16)
+    assert_frames(dataset.take(every(dataset)).videos, on((255, 255, 255)))  # without a seed, on white
+    seen = []
+    for epoch in range(20):
+        for index in every(dataset):
+            (video,) = dataset.take(np.array([index]), 3, epoch).videos
+            window = dataset.window(int(index), 3, epoch)
+            assert_frames(video, on(window.ground))
+            np.testing.assert_array_equal(video, dataset.take(np.array([index]), 3, epoch).videos[0])
+            seen.append(window.ground)
+    assert len(set(seen)) == 40
+    assert np.abs(np.mean(seen, axis=0) - 127.5).max() < 40
+    # With another ground, files are decoded anew.
+    assert_frames(grounded(folder, tmp_path / "out", ground="black").take(every(dataset)).videos, on((0, 0, 0)))
+
+
+def test_opaque_films_are_the_same_on_every_ground(films, tmp_path):
+    plain, random = (ClipConfig(**{**asdict(ALL), "ground": ground}) for ground in ("white", "random"))
+    for name, config in (("plain", plain), ("random", random)):
+        prepare(list_folder(films), tmp_path / name, config, progress=False)
+    one, other = PreparedClips(tmp_path / "plain"), PreparedClips(tmp_path / "random")
+    for seed in (None, 4):
+        np.testing.assert_array_equal(one.take(every(one), seed).videos, other.take(every(one), seed).videos)
+
+
+@pytest.mark.parametrize("ground", ["blurple", "#12345", ""])
+def test_a_ground_is_a_colour(ground):
+    with pytest.raises(
+        UserError, match=f"^ground is '{ground}'; it must be a colour by its English name, such as grey"
+    ):
+        ClipConfig(ground=ground)
 
 
 def test_windows_begin_anywhere_with_any_stride(opened):

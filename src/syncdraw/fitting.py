@@ -1,7 +1,8 @@
 """How a decoded frame becomes pixels: opaque, upright, with square pixels, in the size and colours that are asked for.
 
 What a player would show is what is read: display matrices (turned and mirrored films) and the shape of a film's pixels
-are applied, and what is transparent lies on white, as on a page. One scaler does it all, in one step.
+are applied, and what is transparent lies on a ground, which is white, as on a page, unless another is asked for. One
+scaler does it all, in one step.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Shape(Protocol):
         height: rows of pixels.
         width: columns of pixels.
         fit: `pad`, `crop` or `stretch`, as `ClipConfig` explains them.
+        ground: on which transparent parts lie, by its name or as #rrggbb. `random`: the frame is made twice, on black
+            and on white, and the channels of the second follow those of the first; all other grounds lie between.
     """
 
     @property
@@ -48,12 +51,14 @@ class Shape(Protocol):
     def width(self) -> int: ...
     @property
     def fit(self) -> str: ...
+    @property
+    def ground(self) -> str: ...
 
 
 def fit_frame(
     frame: av.VideoFrame, shape: Shape | None, reformatter: VideoReformatter, aspect: Fraction | None = None
 ) -> NDArray[np.uint8]:
-    """The pixels of a frame, uint8 `[channel, height, width]`.
+    """The pixels of a frame, uint8 `[channel, height, width]`; with a random ground there are twice as many channels.
 
     Args:
         frame: as it was decoded.
@@ -77,18 +82,23 @@ def fit_frame(
     colour = "gray" if shape and shape.channels == 1 else "rgb24"
     # A film has one colour for four pixels. Left in its size, each keeps to its four: hard edges do not bleed.
     exact = colour == "rgb24" and (rows, columns) == (frame.height, frame.width)
-    scaled: NDArray[Any] = reformatter.reformat(
-        _opaque(frame, reformatter), columns, rows, colour, interpolation=None if exact else _SCALING
-    ).to_ndarray()
-    if turned:
-        scaled = scaled.swapaxes(0, 1)
-    scaled = scaled[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-    planes = scaled[None] if scaled.ndim == 2 else scaled.transpose(2, 0, 1)
-    return np.ascontiguousarray(_place(planes, shape) if shape else planes)
+
+    def on(ground: str) -> NDArray[np.uint8]:
+        scaled: NDArray[Any] = reformatter.reformat(
+            _opaque(frame, ground, reformatter), columns, rows, colour, interpolation=None if exact else _SCALING
+        ).to_ndarray()
+        if turned:
+            scaled = scaled.swapaxes(0, 1)
+        scaled = scaled[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+        planes = scaled[None] if scaled.ndim == 2 else scaled.transpose(2, 0, 1)
+        return _place(planes, shape) if shape else planes
+
+    ground = shape.ground if shape else "white"
+    return np.ascontiguousarray(np.concatenate([on("black"), on("white")]) if ground == "random" else on(ground))
 
 
 def picture_frame(image: Image.Image) -> av.VideoFrame:
-    """A picture as a frame, upright and opaque.
+    """A picture as a frame, upright.
 
     Raises:
         Unreadable: it is too large.
@@ -97,8 +107,7 @@ def picture_frame(image: Image.Image) -> av.VideoFrame:
     with suppress(Exception):  # metadata that makes no sense does not turn the picture
         image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        return av.VideoFrame.from_ndarray(np.asarray(image.convert("RGBA")), format="rgba")
     if image.mode.startswith("I;16") or image.mode == "I":
         # 16-bit grey: Pillow would clip it at 255.
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
@@ -115,15 +124,15 @@ def check_size(width: float, height: float) -> None:
         raise Unreadable(f"its frames have {width:.0f} x {height:.0f} pixels; {MOST_PIXELS:,} are the most")
 
 
-def _opaque(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.VideoFrame:
-    """A frame with its transparent parts on white. Before scaling, or colours nobody sees would bleed into the rest."""
+def _opaque(frame: av.VideoFrame, ground: str, reformatter: VideoReformatter) -> av.VideoFrame:
+    """A frame on a ground. Before it is scaled, or colours that nobody sees would bleed into the rest."""
     if not any(component.is_alpha for component in frame.format.components):
         return frame
     pixels = reformatter.reformat(frame, format="rgba").to_ndarray()
     if pixels[..., 3].min() == 255:
         return frame
-    white = Image.new("RGBA", (frame.width, frame.height), "white")
-    flat = Image.alpha_composite(white, Image.fromarray(pixels)).convert("RGB")
+    below = Image.new("RGBA", (frame.width, frame.height), ground)
+    flat = Image.alpha_composite(below, Image.fromarray(pixels)).convert("RGB")
     return av.VideoFrame.from_ndarray(np.asarray(flat), format="rgb24")
 
 

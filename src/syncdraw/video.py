@@ -153,6 +153,7 @@ class _Shape(NamedTuple):
     height: int
     width: int
     fit: str
+    ground: str = "white"
 
 
 def _check_image(path: Path, image: NDArray[np.uint8], before: list[NDArray[np.uint8]]) -> None:

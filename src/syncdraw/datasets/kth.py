@@ -138,7 +138,9 @@ def _read_sequences_of_video(
     assert match is not None
     crossing = match[3].lower() in CROSSING
     # The person is looked for as the clip will show the scene, so that a crop counts as the edge of the picture.
-    look = replace(config, channels=1, height=60, width=max(1, round(60 * config.width / config.height)), shift=0)
+    look = replace(
+        config, channels=1, height=60, width=max(1, round(60 * config.width / config.height)), ground="white", shift=0
+    )
     images = [image[0] for _, image in read_frames(source.path, look, None if crossing else ()) if image is not None]
     total = len(images) if crossing else sum(1 for _ in read_frames(source.path, look, ()))
     if total == 0:

@@ -23,7 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncdraw.datasets.clips import Clips, Dataset, shuffled
-from syncdraw.datasets.windows import Window, choose_frames, exchange_sides, may_be_mirrored, vary
+from syncdraw.datasets.windows import (
+    Window,
+    choose_frames,
+    exchange_sides,
+    may_be_mirrored,
+    plain_window,
+    vary,
+)
 from syncdraw.errors import UserError
 from syncdraw.reading import read_regular, read_settings
 
@@ -42,9 +49,9 @@ FRAMES, MANIFEST, ABOUT = "frames.npy", "manifest.jsonl", "prepared.json"
 class ClipConfig:
     """How the frames of a file are stored, and what is cut from them.
 
-    Files are stored whole, as `channels`, `height`, `width` and `fit` say. All else is about the clips that are cut
-    from them when they are asked for; to change it, prepare again, which decodes them only if other files are now long
-    enough.
+    Files are stored whole, as `channels`, `height`, `width`, `fit` and `ground` say. All else is about the clips that
+    are cut from them when they are asked for; to change it, prepare again, which decodes them only if other files are
+    now long enough.
 
     Attributes:
         frames: frames in a clip.
@@ -54,6 +61,8 @@ class ClipConfig:
         fit: how a frame of another shape becomes `height` x `width`: `pad` shrinks or grows it until it fits and fills
             the rest with zeros, `crop` keeps the middle of a frame that covers the rectangle, `stretch` changes its
             proportions.
+        ground: on which transparent parts lie: a colour, by its name or as #rrggbb; or `random`, another colour in each
+            clip for training, and white in the others. For those who have sprites or emoji.
         choice: which frames of the file: `neighbours`, a run that starts at a place drawn at random; `spread`, evenly
             spaced from the first to the last; `random`, drawn at random and kept in order (v1, section 4.4).
         stride: for `neighbours`, frames of the file from one frame of the clip to the next; 2 halves the frame rate.
@@ -91,6 +100,7 @@ class ClipConfig:
     height: int = 64
     width: int = 64
     fit: Fit = "pad"
+    ground: str = "white"
     choice: Choice = "neighbours"
     stride: int = 1
     largest_stride: int = 0
@@ -113,6 +123,7 @@ class ClipConfig:
         for field, known in (("fit", get_args(Fit)), ("choice", get_args(Choice)), ("mirror", get_args(Mirror))):
             if getattr(self, field) not in known:
                 raise UserError(f"{field} is {getattr(self, field)!r}; it must be one of {', '.join(known)}")
+        check_ground(self.ground)
         for field, usual in (("stride", 1), ("largest_stride", 0), ("loop", False)):
             if getattr(self, field) != usual and self.choice != "neighbours":
                 raise UserError(
@@ -137,6 +148,11 @@ class ClipConfig:
         return self.frames, self.channels, self.height, self.width
 
     @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a frame; with a random ground it is stored on black and on white."""
+        return self.channels * (2 if self.ground == "random" else 1), self.height, self.width
+
+    @property
     def span(self) -> int:
         """Frames of the file from a clip's first to its last."""
         return (self.frames - 1) * self.stride + 1
@@ -157,6 +173,19 @@ class ClipConfig:
         if place < self.test_share:
             return "test"
         return "validation" if place < self.test_share + self.validation_share else "train"
+
+
+def check_ground(ground: str) -> None:
+    """Raise UserError unless this is a colour, or `random`."""
+    from PIL import ImageColor  # here, for who reads prepared clips needs no pictures
+
+    try:
+        if ground != "random":
+            ImageColor.getrgb(ground)
+    except ValueError:
+        raise UserError(
+            f"ground is {ground!r}; it must be a colour by its English name, such as grey, or as #rrggbb, or random"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -287,7 +316,8 @@ class PreparedClips:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{self.folder / FRAMES} is damaged ({reason}); prepare the folder anew") from error
         lengths = [record.length for record in records]
-        whole = self._frames.shape == (sum(lengths), *self.config.shape[1:]) and self._frames.dtype == np.dtype("u1")
+        shape = (sum(lengths), *self.config.stored_shape)
+        whole = self._frames.shape == shape and self._frames.dtype == np.dtype("u1")
         if not whole or min(lengths, default=0) < self.config.least_frames:
             raise UserError(f"{self.folder / FRAMES} does not fit its manifest; prepare the folder anew")
 
@@ -352,7 +382,7 @@ class PreparedClips:
         else:
             chosen = np.random.default_rng((config.seed, int(record.hash, 16), record.first, number))
             frames = choose_frames(record.length, number, config, chosen)
-        window = vary(frames, record.captions, config, random) if varied else Window(frames)
+        window = vary(frames, record.captions, config, random) if varied else plain_window(frames, config)
         captions = record.captions or [""]
         return window, window.caption(captions[0 if seed is None else random.integers(len(captions))])
 

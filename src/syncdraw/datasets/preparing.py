@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import sys
@@ -220,6 +221,7 @@ class _Job:
         self._settings = {"kind": kind, "format": FORMAT, "config": config}
         # All else is added to what is decoded, or chosen from it, so a change of it costs no decoding.
         fitted = [config[name] for name in ("channels", "height", "width", "fit")]
+        fitted += [config["ground"]] * (config["ground"] != "white")  # folders of older versions have it on white
         self._pixels = _digest([kind, FORMAT, fitted, self.config.least_frames])
         work = there.with_name(f".{there.name}.preparing")
         try:
@@ -273,7 +275,7 @@ class _Job:
         with suppress(UserError, Unreadable, OSError, KeyError, TypeError):
             about = read_about(self.destination)
             read_settings(Report, about["report"], str(self.destination / ABOUT))
-            shape = (about["frames"], *ClipConfig(**about["config"]).shape[1:])
+            shape = (about["frames"], *ClipConfig(**about["config"]).stored_shape)
             array = self.destination / FRAMES
             with array.open("rb") as file:
                 whole = file.read(_HEADER) == _npy_header(shape) and array.stat().st_size == _HEADER + np.prod(shape)
@@ -304,7 +306,7 @@ class _Job:
                 entries.append(entry)
                 frames += entry.frames
             array.seek(0)
-            array.write(_npy_header((frames, *self.config.shape[1:])))
+            array.write(_npy_header((frames, *self.config.stored_shape)))
             array.flush()
             os.fsync(array.fileno())
         remarks = [*self.listing.remarks, *_changes(about, self._settings)]
@@ -401,7 +403,7 @@ _FORMER = "clips.npy"  # what a prepared folder of format 1 has in the place of 
 
 
 def _frame_bytes(config: ClipConfig) -> int:
-    return config.channels * config.height * config.width
+    return math.prod(config.stored_shape)
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:

@@ -67,15 +67,19 @@ class Window:
         mirrored: left and right are exchanged, in the picture and in the caption.
         shift: pixels by which the picture is moved down, and to the right; its edge is repeated behind it.
         brightness: by which each value is multiplied.
+        ground: of frames that are stored on black and on white, the colour that they lie on, a value for each channel.
     """
 
     frames: NDArray[np.int64]
     mirrored: bool = False
     shift: tuple[int, int] = (0, 0)
     brightness: float = 1.0
+    ground: tuple[int, ...] | None = None
 
     def show(self, video: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The clip, given its frames as they are stored: both uint8 `[frame, channel, height, width]`."""
+        if self.ground is not None:
+            video = on_ground(video, self.ground)
         if self.mirrored:
             video = video[..., ::-1]
         if self.shift != (0, 0):
@@ -101,7 +105,30 @@ def vary(frames: NDArray[np.int64], captions: list[str], config: ClipConfig, ran
     mirrored = bool(random.integers(2)) and may_be_mirrored(captions, config)
     down, right = random.integers(-config.shift, config.shift, 2, endpoint=True).tolist()
     brightness = 1 + config.brightness * random.uniform(-1, 1)
-    return Window(frames, mirrored, (down, right), brightness)
+    ground = tuple(random.integers(0, 256, config.channels).tolist()) if config.ground == "random" else None
+    return Window(frames, mirrored, (down, right), brightness, ground)
+
+
+def plain_window(frames: NDArray[np.int64], config: ClipConfig) -> Window:
+    """A window of these frames, as they are; where their ground is random, on white."""
+    return Window(frames, ground=(255,) * config.channels if config.ground == "random" else None)
+
+
+def on_ground(stored: NDArray[np.uint8], ground: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Frames on a ground of one colour.
+
+    What a ground adds to a transparent pixel grows evenly from black to white.
+
+    Args:
+        stored: `[frame, 2 * channel, height, width]`, on black and then on white.
+        ground: a value from 0 to 255 for each channel.
+
+    Returns:
+        `[frame, channel, height, width]`.
+    """
+    on_black, on_white = np.split(stored.astype(np.int32), 2, axis=1)
+    added = (on_white - on_black) * np.array(ground, np.int32)[:, None, None]
+    return np.clip(on_black + (added + 127) // 255, 0, 255).astype(np.uint8)
 
 
 def may_be_mirrored(captions: list[str], config: ClipConfig) -> bool:
