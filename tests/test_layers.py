@@ -60,6 +60,7 @@ IMPORTS = {module: imported(module) for module in MODULES}
 LAYERS: dict[str, tuple[str, ...]] = {
     "ground": (
         "containers",
+        "devices",
         "errors",
         "files",
         "fitting",
