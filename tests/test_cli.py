@@ -608,7 +608,10 @@ def test_stages_are_trained_and_resumed(ok: Any, folder: Path, monkeypatch: pyte
         ),
         (["paper/mnist1", "--train.max_steps", "3", "--train.max_steps", "4"], "--train.max_steps specified multiple"),
         (["paper/mnist1", "--train.optimizer.ema", "nan"], "train.optimizer.ema is nan; it must be at least 0"),
-        (["paper/mnist1", "--model.attention.smooth_start", "maybe"], "'maybe' is neither true nor false"),
+        (
+            ["paper/mnist1", "--model.attention.smooth_start", "maybe"],
+            'Invalid value "maybe" for --model.attention.smooth_start. Choose from: True, False.',
+        ),
         (["paper/mnist1", "--model.prior.kind", "flat"], '--model.prior.kind. Choose from: "standard", "caption"'),
         (["paper/mnist1", "--ou", "x"], "--ou. Did you mean --out?"),  # else the run would lie in runs/mnist1
         (["paper/mnist1", "paper/mnist2"], "'paper/mnist2' is one argument too many"),
