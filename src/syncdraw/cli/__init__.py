@@ -37,12 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # For file names and captions, on a terminal that knows ASCII alone.
             stream.reconfigure(errors="backslashreplace")
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(words, exit_on_error=False, print_error=False, result_action="return_none")
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
-    except (CycloptsError, UserError) as error:
+    except CycloptsError as error:
         _fail(_sentence(error))
+    except UserError as error:
+        _fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
         sys.exit(141)
@@ -52,16 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
-        lower = "--train.batch_size or --model.draw_steps" if words[:1] == ["train"] else "--num, --scale or --clips"
-        _fail(f"there is not enough memory; lower {lower}, or close other programs, or take --device cpu on a GPU")
+        _fail("there is not enough memory; lower --num, --scale or --clips, or close other programs, or take "
+              "--device cpu on a GPU")  # fmt: skip
     except KeyboardInterrupt as interruption:
         print(f"syncdraw: {str(interruption) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
 
 
-def _sentence(error: CycloptsError | UserError) -> str:
+def _sentence(error: CycloptsError) -> str:
     if not isinstance(error, (UnknownCommandError, UnusedCliTokensError)):
-        return str(error)
+        return str(error.__cause__ if isinstance(error.__cause__, UserError) else error)  # of an option's own check
     word = (error.unused_tokens or [""])[0]
     if isinstance(error, UnusedCliTokensError):
         return f"{word!r} is one argument too many; a caption with blanks needs quotation marks"

@@ -1,4 +1,4 @@
-"""The commands that need no settings of a run or a data set, by name."""
+"""The commands whose options stand in their signatures; those of train and prepare are made of settings."""
 
 from __future__ import annotations
 

@@ -63,10 +63,11 @@ def train_as_asked(
     usable = start_torch(device)
     from syncdraw.training.own_clips import with_own_clips
     from syncdraw.training.processes import Processes
+    from syncdraw.training.run import within_memory
     from syncdraw.training.stages import train_recipe
 
     processes = Processes.join(usable)
-    with processes.together():
+    with within_memory(), processes.together():
         # One process prepares the clips, and tells the others where they are.
         own = [with_own_clips(made.stages[0].config, changes, prepared, choose=recipe == "folder")
                for _ in range(processes.first)]  # fmt: skip
