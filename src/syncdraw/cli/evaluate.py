@@ -58,9 +58,8 @@ def captions(
     """
     from syncdraw.evaluation.captions import suited_report
 
-    suited_report(*_loaded(model, device), data=data, samples=samples, seed=seed, temperature=temperature).publish(
-        json_file
-    )
+    report = suited_report(*_loaded(model, device), data=data, samples=samples, seed=seed, temperature=temperature)
+    report.publish(json_file)
 
 
 @app.command
