@@ -608,7 +608,10 @@ def test_stages_are_trained_and_resumed(ok: Any, folder: Path, monkeypatch: pyte
         ),
         (["paper/mnist1", "--train.max_steps", "3", "--train.max_steps", "4"], "--train.max_steps specified multiple"),
         (["paper/mnist1", "--train.optimizer.ema", "nan"], "train.optimizer.ema is nan; it must be at least 0"),
-        (["paper/mnist1", "--model.attention.smooth_start", "maybe"], "'maybe' is neither true nor false"),
+        (
+            ["paper/mnist1", "--model.attention.smooth_start", "maybe"],
+            'Invalid value "maybe" for --model.attention.smooth_start. Choose from: True, False.',
+        ),
         (["paper/mnist1", "--model.prior.kind", "flat"], '--model.prior.kind. Choose from: "standard", "caption"'),
         (["paper/mnist1", "--ou", "x"], "--ou. Did you mean --out?"),  # else the run would lie in runs/mnist1
         (["paper/mnist1", "paper/mnist2"], "'paper/mnist2' is one argument too many"),
@@ -867,6 +870,12 @@ def test_evaluate_of_bad_input(arguments: list[str], message: str, wrong: Any) -
     assert message in wrong("evaluate", *arguments)
 
 
+def test_a_file_of_numbers_that_is_a_folder_is_refused_before_anything_is_measured(wrong: Any, folder: Path) -> None:
+    for command in (["bounds", "nowhere"], ["compare", "nowhere"]):
+        said = wrong("evaluate", *command, "--json_file", str(folder))
+        assert said == f"cannot write {folder}: it is a folder; give a path that ends in a name, such as out.json"
+
+
 def test_numbers_are_printed_even_if_they_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["evaluate", "bounds", "mnist1", "--clips", "1", "--json_file", "/dev/null/a.json"])
@@ -921,7 +930,7 @@ def test_out_of_memory(error: Exception, wrong: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(pretrained, "load_any", full)
     assert wrong("generate").startswith("there is not enough memory; lower --num")
     monkeypatch.setattr(stages, "train_recipe", full)
-    assert wrong("train", "mnist1").startswith("there is not enough memory; lower --train.batch_size")
+    assert wrong("train", "mnist1").startswith("training does not fit in memory: lower train.batch_size")
 
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ IMPORTS = {module: imported(module) for module in MODULES}
 LAYERS: dict[str, tuple[str, ...]] = {
     "ground": (
         "containers",
+        "devices",
         "errors",
         "files",
         "fitting",
@@ -107,7 +108,7 @@ def test_the_parser_sees_what_is_there() -> None:
     assert "syncdraw.pretrained" in IMPORTS["syncdraw.training.run"]  # from syncdraw import pretrained
     assert "syncdraw.errors" in IMPORTS["syncdraw.cli"]
     assert "syncdraw.evaluation.bound_report" in IMPORTS["syncdraw.cli.evaluate"]  # inside a function
-    assert "syncdraw.model" not in IMPORTS["syncdraw.cli.evaluate"]  # for type checkers alone
+    assert "syncdraw.model" not in IMPORTS["syncdraw.wordings"]  # for type checkers alone
     assert "syncdraw.datasets.clips" in IMPORTS["syncdraw.datasets.bouncing_mnist"]
     assert "syncdraw.datasets" in IMPORTS["syncdraw.training.settings"]
 

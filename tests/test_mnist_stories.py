@@ -36,7 +36,6 @@ from syncdraw.datasets.story_captions import (
     parse_story,
     tell,
 )
-from syncdraw.drawing import sentences_for
 from syncdraw.evaluation.captions import caption_report
 from syncdraw.evaluation.comparison import comparison_report
 from syncdraw.evaluation.distance_report import distance_report
@@ -45,7 +44,7 @@ from syncdraw.evaluation.scorer import Scorer
 from syncdraw.evaluation.stories import measure_motions, search_for, story_fidelity
 from syncdraw.training import run
 from syncdraw.vocabulary import Vocabulary
-from syncdraw.wordings import suited_model, understood_story
+from syncdraw.wordings import sentences_for, suited_model, understood_story
 from syncdraw.words import normalise
 from training_runs import ALIGNED, RUN, changed, go, metrics, quick
 

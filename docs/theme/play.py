@@ -123,7 +123,7 @@ def exported() -> list[Path]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         made = Path(scratch) / "files"
-        card = pretrained.load_card(MODEL) | {"licence": exporting.package_licence()}
+        card = pretrained.load_card(MODEL)
         try:
             notes = exporting.export(pretrained.load(MODEL), made / "model.onnx", name=MODEL, card=card).notes
         except UserError as error:

@@ -5,14 +5,13 @@ Those that ship lie in weights/. Nothing here needs torch; pretrained.py reads a
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 from syncdraw import legacy
-from syncdraw.errors import UserError
+from syncdraw.errors import UserError, did_you_mean
 from syncdraw.files import atomic_path
 from syncdraw.reading import TEXT_BYTES, read_regular
 
@@ -76,10 +75,33 @@ def find(name: str) -> Path:
         raise UserError(
             f"{name} has no {CARD_FILE}: give the folder of a trained model, or of a run that has saved one"
         )
-    near = difflib.get_close_matches(name.rstrip("/").split("/")[-1], models, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(name.rstrip("/").split("/")[-1], models, 0.4)
     shipped = f"shipped are {', '.join(models)}" if models else "no model is shipped"
     raise UserError(f"unknown model {name!r}: {hint}{shipped}; a folder works too, or hub:OWNER/NAME")
+
+
+def shipped_cards() -> str:
+    """The cards of the shipped models, as JSON."""
+    return json.dumps({name: load_card(name) for name in shipped_models()}, indent=1)
+
+
+def table() -> str:
+    """The shipped models, two lines each: what it draws, its size, and how to draw with it; and where others are."""
+    models = shipped_models()
+    width = max(map(len, models), default=0)
+    lines = []
+    for name, folder in models.items():
+        card = load_card(name)
+        size = (folder / WEIGHTS_FILE).stat().st_size / 1e6
+        example = "digit 3 is moving left and right"
+        if card.get("bouncing", {}).get("digits") == 2:
+            example = "3 left and right and 5 up and down"  # in few words, so that lines fit on a screen
+        captioned = card["model"]["captions"]["route"] != "none"
+        caption = f' "{card.get("example", example)}"' if captioned else ""
+        lines.append(f"{name:<{width}}  {card.get('about', '')} ({size:.1f} MB)")
+        lines.append(f"{'':<{width}}  syncdraw generate{caption} --model {name}")
+    lines += ["", "--model also takes a run folder, or hub:OWNER/NAME; syncdraw models --json tells what was measured"]
+    return "\n".join(lines)
 
 
 def _download(name: str) -> Path:

@@ -7,20 +7,16 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from syncdraw import media, plots
+from syncdraw import exploring, media, plots
 from syncdraw.containers import DEFAULT_FRAMES_PER_SECOND
-from syncdraw.datasets.bouncing_mnist import caption
 from syncdraw.errors import UserError
-from syncdraw.exploring import prolong
-from syncdraw.model import SyncDraw
+from syncdraw.model import Drawing, SyncDraw
 from syncdraw.vgan import VGAN
-from syncdraw.wordings import understood, understood_story
 
 _VALUES_AT_ONCE = 1 << 22
 """Pixels of the videos, or of their canvases, that are drawn at once."""
@@ -30,31 +26,6 @@ _MOST_VALUES = 1 << 29
 
 _LARGEST_SIDE, _CAPTION_HEIGHT = 16_383, 60
 """Pixels: of an animation's side, and left for a caption of some lines above each of its videos."""
-
-
-def sentences_for(model: SyncDraw | VGAN, captions: Sequence[str], card: dict[str, Any], name: str) -> list[str] | None:
-    """The captions as a model knows them, which was trained on Bouncing MNIST or on other data; None for no captions.
-
-    Args:
-        card: of the model.
-        name: of the model, for messages.
-
-    Raises:
-        UserError: the model draws without captions, or from captions alone; or it does not know what one means.
-    """
-    if captions and not (isinstance(model, SyncDraw) and model.captioned):
-        raise UserError(f"model {name} draws without captions; leave the captions out, or choose a model with them")
-    digits = card.get("data") == "bouncing_mnist" and not card.get("bouncing", {}).get("glyphs")
-    stories = card.get("data") == "mnist_stories"
-    if not captions and isinstance(model, SyncDraw) and model.captioned:
-        words = ", ".join(model.config.captions.vocabulary[:20])
-        such = card.get("example") or (f"one of the words {words}" if words else "a sentence")
-        such = caption([3], [0]) if digits or stories else such
-        raise UserError(f"model {name} draws from captions: give one, such as {such!r}")
-    if not captions:
-        return None
-    read = understood_story if stories else understood if digits else str
-    return [read(text) for text in captions]
 
 
 def drawn(
@@ -92,7 +63,7 @@ def drawn(
             videos = model.generate(texts or len(batch), seed=generator, temperature=temperature, return_canvases=steps)
             if frames is not None and frames > model.shape[0]:
                 assert isinstance(model, SyncDraw)  # `write` has seen to it
-                videos = prolong(model, videos, texts or None, frames=frames, seed=seed, first=done)
+                videos = exploring.prolong(model, videos, texts or None, frames=frames, seed=seed, first=done)
             yield from (videos.flatten(1, 2) if steps else videos).cpu()
             bar.update(len(batch))
             done += len(batch)
@@ -158,6 +129,43 @@ def write(
     else:
         media.save_video(plots.labelled(together, marked, scale=scale), out, frames_per_second=frames_per_second)
     return total
+
+
+def write_again(
+    model: SyncDraw, video: Path, captions: list[str] | None, out: Path, *, seed: int, scale: int,
+    frames_per_second: float,
+) -> Drawing:  # fmt: skip
+    """Read a clip and draw it again; write both side by side.
+
+    Args:
+        video: as for `exploring.read_clip`.
+        captions: one, for a model with captions.
+
+    Returns:
+        What the model makes of the clip.
+
+    Raises:
+        UserError: the clip cannot be read, the caption does not fit the model, or the file cannot be written.
+    """
+    clip = exploring.read_clip(model, video)
+    found = exploring.reconstruct(model, clip, captions, seed=seed)
+    both = torch.cat([clip, found.videos]).cpu()
+    media.save_video(both, out, frames_per_second=frames_per_second, scale=scale)
+    return found
+
+
+def write_walk(
+    model: SyncDraw, captions: list[str] | None, count: int, out: Path, *, seeds: tuple[int, int], scale: int,
+    frames_per_second: float,
+) -> None:  # fmt: skip
+    """Write the videos of `exploring.interpolate`, side by side.
+
+    Raises:
+        UserError: as there; or the file would be too large, or cannot be written.
+    """
+    check_room(out, count, model.shape, scale)
+    videos = exploring.interpolate(model, captions, seeds=seeds, count=count)
+    media.save_video(videos.cpu(), out, frames_per_second=frames_per_second, scale=scale)
 
 
 def check_room(out: Path, total: int, shape: tuple[int, int, int, int], scale: int, times: int = 1) -> None:

@@ -22,6 +22,7 @@ from torch.func import functional_call
 
 from syncdraw.attention import Window
 from syncdraw.captions import SentenceVector, WordAlignment
+from syncdraw.cards import shipped_models
 from syncdraw.containers import DRAWN_MARK
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, named
@@ -233,6 +234,8 @@ def halves_well(generates: Generates, inputs: dict[str, Tensor]) -> bool:
 def notes_of(model: SyncDraw, inputs: dict[str, Tensor], name: str, card: dict[str, Any], half: bool) -> dict[str, Any]:
     """What a file says of itself: where it is from, what it takes and what it gives."""
     config = model.config
+    package = metadata.metadata("syncdraw")
+    licence = package["License-Expression"] if name in shipped_models() else "that of whoever trained it"
     captions: dict[str, Any] | None = None
     if config.captioned:
         vocabulary = list(config.captions.vocabulary)
@@ -246,9 +249,9 @@ def notes_of(model: SyncDraw, inputs: dict[str, Tensor], name: str, card: dict[s
     return {
         "name": name,
         "about": str(card.get("about", "")),
-        "made_with": f"syncdraw {metadata.version('syncdraw')}",
+        "made_with": f"syncdraw {package['Version']}",
         "mark": DRAWN_MARK.decode(),
-        "licence": str(card.get("licence", "that of whoever trained it")),
+        "licence": str(card.get("licence", licence)),
         "weights": "float16" if half else "float32",
         "shape": list(config.shape),
         "draw_steps": config.draw_steps,
@@ -258,11 +261,6 @@ def notes_of(model: SyncDraw, inputs: dict[str, Tensor], name: str, card: dict[s
         "inputs": {key: ["batch", *value.shape[1:]] for key, value in inputs.items()},
         "windows": ["row", "column", "stride", "deviation"],
     }
-
-
-def package_licence() -> str:
-    """Of the models that come with the package."""
-    return metadata.metadata("syncdraw")["License-Expression"]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from syncdraw.datasets import BUILT_IN, open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.datasets.clips import Clips, spread
 from syncdraw.datasets.prepared import ABOUT
-from syncdraw.drawing import check_room, drawn, sentences_for
+from syncdraw.drawing import check_room, drawn
 from syncdraw.errors import UserError
 from syncdraw.evaluation.reports import data_of
 from syncdraw.exploring import read_clip, reconstruct
@@ -23,6 +23,7 @@ from syncdraw.media import Pixels
 from syncdraw.model import Drawing, SyncDraw
 from syncdraw.training.run_folder import METRICS_FILE, STAGES, RunFolder
 from syncdraw.vgan import VGAN
+from syncdraw.wordings import sentences_for
 from syncdraw.words import normalise
 
 Kind = Literal[

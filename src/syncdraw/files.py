@@ -66,6 +66,18 @@ def named(target: str | Path) -> Path:
     return Path(text)
 
 
+def named_file(target: str | Path) -> Path:
+    """As `named`, where it is to be a file: said before hours of measuring, not after them.
+
+    Raises:
+        UserError: likewise; or it is a folder.
+    """
+    path = named(target)
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder; give a path that ends in a name, such as out.json")
+    return path
+
+
 @contextmanager
 def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """A new folder in `parent`, which is gone with all that it holds when the block is left."""

@@ -7,13 +7,19 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import product
+from typing import TYPE_CHECKING, Any
 
 from syncdraw.cards import load_card, shipped_models
 from syncdraw.datasets import BUILT_IN
 from syncdraw.datasets.bouncing_mnist import DIAGONAL, MOTIONS, STILL, caption
 from syncdraw.datasets.story_captions import KNOWN_WORDS, NUMBERS, USUAL, Story, parse_story, tell
+from syncdraw.devices import Device, start_torch
 from syncdraw.errors import UserError
 from syncdraw.words import normalise
+
+if TYPE_CHECKING:
+    from syncdraw.model import SyncDraw
+    from syncdraw.vgan import VGAN
 
 # These two and NUMBERS are public for the page on which the generator runs in a browser; it reads captions by them.
 _SIDEWAYS, _UPRIGHT = range(len(MOTIONS))
@@ -139,3 +145,49 @@ def _says_more(story: Story | None) -> bool:
         return False
     told = story.speed != USUAL or story.start is not None or len(story.motions or ()) > 1
     return told or story.label is None or story.motions is None
+
+
+def model_for(
+    captions: Sequence[str], name: str | None = None, device: Device = "cpu", *, any_kind: bool = False
+) -> tuple[Any, list[str] | None]:
+    """A model, which the captions choose unless it is named; and the captions as it knows them.
+
+    Args:
+        any_kind: a VGAN will do, too.
+
+    Raises:
+        UserError: the model is not there, or the captions are not for it.
+    """
+    name = name or suited_model(captions)
+    # Only now: a caption that is not understood is refused before the two seconds that importing torch takes.
+    usable = start_torch(device)
+    from syncdraw import pretrained
+
+    model = (pretrained.load_any if any_kind else pretrained.load)(name, device=usable)
+    return model, sentences_for(model, captions, load_card(name), name)
+
+
+def sentences_for(model: SyncDraw | VGAN, captions: Sequence[str], card: dict[str, Any], name: str) -> list[str] | None:
+    """The captions as a model knows them, which was trained on Bouncing MNIST or on other data; None for no captions.
+
+    Args:
+        card: of the model.
+        name: of the model, for messages.
+
+    Raises:
+        UserError: the model draws without captions, or from captions alone; or it does not know what one means.
+    """
+    if captions and not model.captioned:
+        raise UserError(f"model {name} draws without captions; leave the captions out, or choose a model with them")
+    if not model.captioned:
+        return None
+    digits = card.get("data") == "bouncing_mnist" and not card.get("bouncing", {}).get("glyphs")
+    stories = card.get("data") == "mnist_stories"
+    if captions:
+        read = understood_story if stories else understood if digits else str
+        return [read(text) for text in captions]
+    config: Any = model.config  # of a SyncDraw, for no other draws from captions
+    words = ", ".join(config.captions.vocabulary[:20])
+    such = card.get("example") or (f"one of the words {words}" if words else "a sentence")
+    such = caption([3], [0]) if digits or stories else such
+    raise UserError(f"model {name} draws from captions: give one, such as {such!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import sys
@@ -11,13 +10,8 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 
-from syncdraw.cli.demo import demo
-from syncdraw.cli.drawing import generate, interpolate, picture, reconstruct
-from syncdraw.cli.evaluate import app as evaluate
-from syncdraw.cli.models import models
-from syncdraw.cli.push import push
-from syncdraw.cli.rate import rate
-from syncdraw.errors import UserError
+from syncdraw.cli import commands, evaluate
+from syncdraw.errors import UserError, did_you_mean, lacks_memory
 
 app = App(
     name="syncdraw",
@@ -27,13 +21,14 @@ app = App(
     default_parameter=Parameter(name_transform=str, negative=()),
     suppress_keyboard_interrupt=False,  # what `main` says of one is more
 )
-for command in (generate, models, picture, reconstruct, interpolate, demo, rate, evaluate, push):
+for command in (
+    commands.models, commands.generate, commands.reconstruct, commands.interpolate, commands.picture, commands.demo,
+    commands.rate, commands.export, commands.push, commands.reproduce, evaluate.app,
+):  # fmt: skip
     app.command(command)
 # By name where a module needs time, so that it is imported when its command is called for.
 app.command("syncdraw.cli.train:app", name="train", help="Train a model, by a recipe or on clips of your own.")
 app.command("syncdraw.cli.prepare:app", name="prepare", help="Prepare a data set for training: decode it once.")
-app.command("syncdraw.cli.export:export", name="export", help="Write a model's generator to an ONNX or .pt2 file.")
-app.command("syncdraw.cli.reproduce:app", name="reproduce", help="Train and measure a table of the papers again.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,21 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # For file names and captions, on a terminal that knows ASCII alone.
             stream.reconfigure(errors="backslashreplace")
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(words, exit_on_error=False, print_error=False, result_action="return_none")
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
-    except UnknownCommandError as error:
-        # Cyclopts' own sentence would import every command, and name eight of them.
-        word = (error.unused_tokens or [""])[0]
-        names = [name for name in error.app or () if not name.startswith("-")]
-        near = difflib.get_close_matches(word, names, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        _fail(f"unknown command {word!r}: {hint}Commands are {', '.join(sorted(names))}")
-    except UnusedCliTokensError as error:
-        extra = (error.unused_tokens or [""])[0]
-        _fail(f"{extra!r} is one argument too many; a caption with blanks needs quotation marks")
-    except (CycloptsError, UserError) as error:
+    except CycloptsError as error:
+        _fail(_sentence(error))
+    except UserError as error:
         _fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
@@ -65,20 +51,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A full disk or a read-only folder, outside of what atomic_path reports.
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
     except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+        if not lacks_memory(error):
             raise
-        lower = "--train.batch_size or --model.draw_steps" if words[:1] == ["train"] else "--num, --scale or --clips"
-        _fail(f"there is not enough memory; lower {lower}, or close other programs, or take --device cpu on a GPU")
+        _fail("there is not enough memory; lower --num, --scale or --clips, or close other programs, or take "
+              "--device cpu on a GPU")  # fmt: skip
     except KeyboardInterrupt as interruption:
         print(f"syncdraw: {str(interruption) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
 
 
+def _sentence(error: CycloptsError) -> str:
+    if not isinstance(error, (UnknownCommandError, UnusedCliTokensError)):
+        return str(error.__cause__ if isinstance(error.__cause__, UserError) else error)  # of an option's own check
+    word = (error.unused_tokens or [""])[0]
+    if isinstance(error, UnusedCliTokensError):
+        return f"{word!r} is one argument too many; a caption with blanks needs quotation marks"
+    # Cyclopts' own sentence would import every command, and name eight of them.
+    names = sorted(name for name in error.app or () if not name.startswith("-"))
+    return f"unknown command {word!r}: {did_you_mean(word, names)}Commands are {', '.join(names)}"
+
+
 def _fail(message: str) -> None:
     print(f"syncdraw: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    # torch has a class for a GPU that is full, and none for a computer that is.
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in ("out of memory", "allocate memory"))

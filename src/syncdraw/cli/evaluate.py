@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from cyclopts import App
 
-from syncdraw.cli.options import Computer, Count, CountOrNone, Device, JsonFile, Model, Seed, Temperature, start_torch
+from syncdraw.cli.options import Computer, Count, CountOrNone, JsonFile, Model, Seed, Temperature
+from syncdraw.devices import Device, start_torch
 from syncdraw.errors import UserError
-
-if TYPE_CHECKING:
-    from syncdraw.evaluation.reports import Report
 
 app = App(name="evaluate", help="Measure a model: its bounds, its captions, its distance from real clips.")
 
@@ -35,11 +33,10 @@ def bounds(
         importance_samples: tighten the bound on binary clips with so many samples of the latents for each, say 100
             (with that many a clip takes 100 times as long).
     """
-    network, card = _loaded(model, device, json_file)
     from syncdraw.evaluation.bound_report import bound_report
 
-    _show(bound_report(network, card, data=data, split=split, clips=clips, seed=seed, refine_steps=refine_steps,
-                       importance_samples=importance_samples), json_file)  # fmt: skip
+    bound_report(*_loaded(model, device), data=data, split=split, clips=clips, seed=seed, refine_steps=refine_steps,
+                 importance_samples=importance_samples).publish(json_file)  # fmt: skip
 
 
 @app.command
@@ -59,14 +56,10 @@ def captions(
         seed: of the samples.
         temperature: of the samples, as in syncdraw generate.
     """
-    network, card = _loaded(model, device, json_file)
-    from syncdraw.evaluation.captions import JUDGED, caption_report, clips_report
+    from syncdraw.evaluation.captions import suited_report
 
-    if data is None and card.get("data") in JUDGED:
-        report = caption_report(network, card, samples=samples, seed=seed, temperature=temperature)
-    else:
-        report = clips_report(network, card, data=data, samples=samples, seed=seed, temperature=temperature)
-    _show(report, json_file)
+    report = suited_report(*_loaded(model, device), data=data, samples=samples, seed=seed, temperature=temperature)
+    report.publish(json_file)
 
 
 @app.command
@@ -88,11 +81,10 @@ def distances(
     """
     if i3d is not None and i3d.exists() and not trust_i3d:
         _ask_for_trust(i3d)
-    network, card = _loaded(model, device, json_file, any_kind=True)
     from syncdraw.evaluation.distance_report import distance_report
 
-    _show(distance_report(network, card, data=data, samples=samples, seed=seed, temperature=temperature, i3d=i3d),
-          json_file)  # fmt: skip
+    distance_report(*_loaded(model, device, any_kind=True), data=data, samples=samples, seed=seed,
+                    temperature=temperature, i3d=i3d).publish(json_file)  # fmt: skip
 
 
 @app.command
@@ -108,18 +100,15 @@ def compare(
         samples: of each model.
         seed: of the samples.
     """
-    loaded = {model: _loaded(model, device, json_file, any_kind=True) for model in models}
     from syncdraw.evaluation.comparison import comparison_report
 
-    _show(comparison_report(loaded, data=data, samples=samples, seed=seed), json_file)
+    loaded = {model: _loaded(model, device, any_kind=True) for model in models}
+    comparison_report(loaded, data=data, samples=samples, seed=seed).publish(json_file)
 
 
-def _loaded(model: str, device: Device, json_file: Path | None, any_kind: bool = False) -> tuple[Any, dict[str, Any]]:
+def _loaded(model: str, device: Device, any_kind: bool = False) -> tuple[Any, dict[str, Any]]:
     from syncdraw import pretrained
-    from syncdraw.files import named
 
-    if json_file is not None and named(json_file).is_dir():  # before hours of measuring
-        raise UserError(f"cannot write {json_file}: it is a folder; give a path that ends in a name, such as out.json")
     load = pretrained.load_any if any_kind else pretrained.load
     return load(model, device=start_torch(device)), pretrained.load_card(model)
 
@@ -136,15 +125,3 @@ def _ask_for_trust(i3d: Path) -> None:
     print(f"{warning}. Do you trust whoever made it? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UserError(f"--i3d {i3d} is not trusted, and was not opened")
-
-
-def _show(report: Report, json_file: Path | None) -> None:
-    import json
-
-    from syncdraw.files import atomic_path
-
-    print(report.text)
-    if json_file is not None:
-        with atomic_path(json_file) as path:
-            path.write_text(json.dumps(report.values, indent=1) + "\n")
-        print(f"wrote {json_file}")

@@ -1,4 +1,4 @@
-"""Options that commands share, and options made of a dataclass of settings."""
+"""Options that commands share, and options made of settings in a dataclass or of a function's keywords."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 from docstring_parser import parse
 
+from syncdraw.devices import Device
+from syncdraw.files import named_file
+
 
 def _whole(kind: Any, tokens: tuple[Token, ...]) -> int:
     try:
@@ -24,11 +27,7 @@ def _whole_or_none(kind: Any, tokens: tuple[Token, ...]) -> int | None:
     return None if tokens[0].value.lower() in ("none", "null") else _whole(kind, tokens)
 
 
-def _switch(kind: Any, tokens: tuple[Token, ...]) -> bool:
-    if tokens[0].value not in ("true", "false"):
-        raise ValueError(f"{tokens[0].value!r} is neither true nor false")
-    return tokens[0].value == "true"
-
+_CONVERTERS: dict[Any, Callable[..., Any]] = {int: _whole, int | None: _whole_or_none}
 
 Count = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
 CountOrNone = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
@@ -38,58 +37,38 @@ Out = Annotated[Path, Parameter(alias="-o")]
 Model = Annotated[str, Parameter(help="a shipped model (see `syncdraw models`), a run folder, or hub:OWNER/NAME.")]
 Scale = Annotated[Count, Parameter(help="each pixel becomes so many pixels wide and high.")]
 FramesPerSecond = Annotated[float, Parameter(help="frames a second.")]
-JsonFile = Annotated[Path | None, Parameter(help="write the numbers there, too.")]
-Device = Literal["auto", "cpu", "cuda", "mps"]
+JsonFile = Annotated[
+    Path | None,
+    Parameter(help="write the numbers there, too.", validator=lambda kind, path: path and named_file(path)),
+]
 Computer = Annotated[Device, Parameter(help="where to compute; auto takes the fastest.")]
 
 
-def explained(kind: type[Any], usual: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Annotations for the settings in a dataclass, by their names: type, docstring line, and the usual value."""
-    lines = {line.arg_name: line.description or "" for line in parse(inspect.getdoc(kind) or "").params}
-    annotations: dict[str, Any] = {}
-    converter: Callable[..., Any] | None
-    for name, hint in get_type_hints(kind).items():
-        value, converter = getattr(usual, name), None
-        if name in leave_out or name not in lines:
-            continue
-        if dataclasses.is_dataclass(value):
-            annotations[name] = given(type(value), value, leave_out)
-            continue
-        if hint is bool:
-            # Cyclopts takes bool for a switch without a value, and checks what the converter makes by the type.
-            hint, converter, value = Literal["true", "false", True, False], _switch, str(value).lower()
-        elif hint in (int, int | None):
-            converter = _whole if hint is int else _whole_or_none
-        switch = converter is _switch
-        about = f"{lines[name]} [default: {value}]" + " [choices: true, false]" * switch
-        annotations[name] = Annotated[
-            hint, Parameter(help=about, converter=converter, show_default=False, show_choices=not switch)
-        ]
-    return annotations
+def options_of(*owners: Any, leave_out: tuple[str, ...] = ()) -> Any:
+    """The type of a dictionary with those options that the command line names: for `**options: Unpack[...]`.
 
+    Each option has its type, its line of the docstring, and says what is usual.
 
-def given(kind: type[Any], usual: Any, leave_out: tuple[str, ...] = ()) -> Any:
-    """The type of a dictionary that holds those settings of a dataclass which the command line names."""
-    return TypedDict(kind.__name__, explained(kind, usual, leave_out), total=False)  # type: ignore[operator]
-
-
-def start_torch(device: Device = "auto") -> str:
-    """Make torch ready, and give the device to compute on: `auto` is the fastest.
-
-    Raises:
-        UserError: the device is not there.
+    Args:
+        owners: settings in a dataclass, each with its usual value; or a function, whose keywords that are true or false
+            become switches without a value.
+        leave_out: what is no option, also in dataclasses within a dataclass.
     """
-    import torch
-
-    from syncdraw.errors import UserError
-
-    # Denormal numbers are 100 times slower than others; this reaches only threads that start later.
-    torch.set_flush_denormal(True)
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {device} cannot be used here ({reason}); cpu always can") from None
-    return device
+    options: dict[str, Any] = {}
+    for owner in owners:
+        kind = type(owner) if dataclasses.is_dataclass(owner) else owner
+        lines = {line.arg_name: line.description or "" for line in parse(inspect.getdoc(kind) or "").params}
+        hints = get_type_hints(kind)
+        for name, field in inspect.signature(kind).parameters.items():
+            value, hint = getattr(owner, name, field.default), hints[name]
+            if name in leave_out or name not in lines:
+                continue
+            if dataclasses.is_dataclass(value):
+                options[name] = options_of(value, leave_out=leave_out)
+                continue
+            off = f"--no-{name}" if kind is owner and value is True else ()
+            if hint is bool and kind is not owner:
+                hint = Literal[True, False]  # Cyclopts takes bool for a switch
+            usual = Parameter(help=f"{lines[name]} [default: {value}]", converter=_CONVERTERS.get(hint), negative=off)
+            options[name] = Annotated[hint, usual]
+    return TypedDict("Options", options, total=False)  # type: ignore[operator]

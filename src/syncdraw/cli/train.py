@@ -7,12 +7,11 @@ from typing import Any, Unpack
 
 from cyclopts import App
 
-from syncdraw.cli.options import Computer, given, start_torch
-from syncdraw.errors import UserError
-from syncdraw.reading import merged, read_yaml
-from syncdraw.training.recipes import Recipe, read_recipe, recipe_names
+from syncdraw.cli.options import Computer, options_of
+from syncdraw.training.asked import train_as_asked
+from syncdraw.training.recipes import recipe_names
 from syncdraw.training.settings import RunConfig
-from syncdraw.training.trackers import TRACKERS, TrackerName
+from syncdraw.training.trackers import TrackerName
 
 app = App(name="train", help_epilogue=f"Recipes: {', '.join(recipe_names())}.")
 app.command("syncdraw.evaluation.judge_training:train_judge", name="judge", help="Train the reader of digits.")
@@ -39,44 +38,11 @@ def train(
         prepared: a folder for prepared clips; beside the clips unless given.
         tracker: report to Weights & Biases or MLflow, too. TensorBoard's files are written wherever it is installed.
     """
-    if recipe is None and not resume:
-        if "data" not in changes:
-            raise UserError("say what to train: a recipe, such as mnist1, or --data with a folder of clips")
-        recipe = "folder"
-    if out is None and recipe is None:
-        raise UserError("say which run to go on with: its recipe, or --out with the run folder")
-    out = out or Path("runs") / Path(str(recipe)).stem
-
-    def read(changes: dict[str, Any], source: str | None = None) -> Recipe:
-        if not resume:
-            return read_recipe(str(recipe), changes, source)
-        from syncdraw.training.stages import resumable
-
-        return resumable(out, changes, source)
-
-    read({})  # so that a fault of the recipe is called that
-    if config is not None:
-        more = read_yaml(config)
-        read(more, str(config))
-        changes = merged(more, changes)
-    made = read(changes, "the command line")
-    from syncdraw.training.own_clips import with_own_clips
-    from syncdraw.training.processes import Processes
-    from syncdraw.training.stages import train_recipe
-
-    usable = start_torch(device)
-    chosen = None if device == "auto" else usable
-    processes = Processes.join(chosen)
-    trackers = [TRACKERS[tracker]] if tracker else []
-    with processes.together():
-        # One process prepares the clips, and tells the others where they are.
-        own = [with_own_clips(made.stages[0].config, changes, prepared, choose=recipe == "folder")
-               for _ in range(processes.first)]  # fmt: skip
-        made = read(merged(changes, processes.collect(own)[0]), "the command line")
-        folder = train_recipe(made, out, resume=resume, device=chosen, trackers=trackers)
-    if processes.first:
+    folder = train_as_asked(recipe, changes, out=out, resume=resume, config=config, prepared=prepared, tracker=tracker,
+                            device=device)  # fmt: skip
+    if folder is not None:
         print(f"wrote {folder}: syncdraw generate --model {folder} draws, syncdraw evaluate bounds {folder} measures")
 
 
 # What the data decide is no option.
-train.__annotations__["changes"] = Unpack[given(RunConfig, RunConfig(), ("vocabulary", "encoder_version"))]
+train.__annotations__["changes"] = Unpack[options_of(RunConfig(), leave_out=("vocabulary", "encoder_version"))]

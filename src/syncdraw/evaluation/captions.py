@@ -190,6 +190,15 @@ def clips_report(
     return Report(f"{reading.text}\n\n{gap.text}", {**gap.values, "reading": reading.values})
 
 
+def suited_report(
+    model: SyncDraw, card: dict[str, Any], *, data: str | None, samples: int, seed: int, temperature: float
+) -> Report:
+    """`caption_report` where the judge reads the data that the model's card names, `clips_report` of all others."""
+    if data is None and card.get("data") in JUDGED:
+        return caption_report(model, card, samples=samples, seed=seed, temperature=temperature)
+    return clips_report(model, card, data=data, samples=samples, seed=seed, temperature=temperature)
+
+
 def other_captions(captions: Sequence[str], seed: int) -> list[str]:
     """For each caption, one that is drawn from those of the others that say something else.
 

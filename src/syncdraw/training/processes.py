@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+from syncdraw.devices import fastest
 from syncdraw.errors import UserError
 from syncdraw.training.together import together
 
@@ -45,8 +46,7 @@ class Processes:
         """
         rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         local = int(os.environ.get("LOCAL_RANK", 0))
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = device or fastest()
         if device == "cuda" and count > 1:
             torch.cuda.set_device(local)
         if count > 1 and not distributed.is_initialized():

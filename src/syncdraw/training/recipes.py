@@ -6,14 +6,13 @@ it takes over, and `stages`, of which each changes some settings and begins from
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncdraw.errors import UserError
+from syncdraw.errors import UserError, did_you_mean
 from syncdraw.reading import merged, read_yaml
 from syncdraw.training.settings import RunConfig, read_run
 
@@ -59,8 +58,7 @@ def find_recipe(name: str) -> Path:
     known = recipe_names()
     if name in known:
         return RECIPES / f"{name}.yaml"
-    near = difflib.get_close_matches(name, [*known, *(k.split("/")[-1] for k in known)], n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(name, [*known, *(k.split("/")[-1] for k in known)], 0.4)
     raise UserError(f"unknown recipe {name!r}: {hint}Recipes are {', '.join(known)}; a YAML file works too")
 
 

@@ -19,7 +19,7 @@ from syncdraw.config import SyncDrawConfig, VGANConfig
 from syncdraw.datasets import BUILT_IN
 from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.datasets.from_torch import as_clips
-from syncdraw.errors import UserError
+from syncdraw.errors import UserError, lacks_memory
 from syncdraw.evaluation.bounds import bound
 from syncdraw.evaluation.looks import Looks
 from syncdraw.evaluation.scorer import Scorer
@@ -139,7 +139,7 @@ def within_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+        if not lacks_memory(error):
             raise
         raise UserError(
             "training does not fit in memory: lower train.batch_size, model.draw_steps or model.hidden_size, raise "

@@ -20,6 +20,7 @@ from syncdraw.containers import DEFAULT_FRAMES_PER_SECOND
 from syncdraw.errors import UserError
 from syncdraw.media import Pixels
 from syncdraw.model import Drawing, SyncDraw
+from syncdraw.wordings import sentences_for
 from syncdraw.words import normalise
 
 MOST_CLIPS = 9
@@ -199,7 +200,7 @@ def _captions(text: str) -> list[str]:
 def _understood(chosen: Chosen, texts: list[str]) -> tuple[SyncDraw, list[str], list[str] | None]:
     """The model, the captions as they were typed, and as it knows them. One without captions passes over them."""
     texts = texts if chosen.network.captioned else []
-    return chosen.network, texts, drawing.sentences_for(chosen.network, texts, chosen.card, chosen.name)
+    return chosen.network, texts, sentences_for(chosen.network, texts, chosen.card, chosen.name)
 
 
 def _model(name: str) -> list[str]:
