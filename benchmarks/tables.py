@@ -253,6 +253,13 @@ def films_captions(name: str) -> list[str]:
     return table(["read as their own caption", ""], rows)
 
 
+def films_taken_for(name: str) -> list[str]:
+    """What samples for captions that training never had are taken for."""
+    found = measured(name)["captions"]["reading"]["unseen_taken_for"]
+    rows = [[caption, most["caption"], percent(most["share"])] for caption, most in found.items()]
+    return table(["caption", "read most often as", "of its samples"], rows)
+
+
 def readable() -> list[str]:
     rows = []
     for name in TABLE_1:
@@ -629,6 +636,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "films-settings": films_settings,
     "films": films, "films-captions": partial(films_captions, "kth-person1"),
     "people": people, "people-captions": partial(films_captions, "people-film"),
+    "people-taken-for": partial(films_taken_for, "people-film"),
     "stories": stories, "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined,
     "distances": distances, "longer": longer, "beside": beside,
     "beside-diffusion": beside_diffusion, "goals": goals,
