@@ -249,6 +249,16 @@ def films_captions(name: str) -> list[str]:
     return table(["read as their own caption", ""], rows)
 
 
+def films_beside() -> list[str]:
+    values = measured("beside-vgan-film")
+    rows = []
+    for key, name in (("real", "real test clips"), ("runs/film-ours", "Sync-DRAW"), ("runs/film-vgan", "VGAN")):
+        row = values[key]
+        rows.append([name, *(f"{row[look]:.1f}" for look in ("sharpness", "motion", "still part")), *costs(row)])
+    head = ["sharpness", "motion", "motion where least moves", "trained", "parameters", "a clip"]
+    return table([f"{values['samples']} samples of each", *head], rows)
+
+
 def films_taken_for(name: str) -> list[str]:
     """What samples for captions that training never had are taken for."""
     found = measured(name)["captions"]["reading"]["unseen_taken_for"]
@@ -362,17 +372,25 @@ def longer() -> list[str]:
     )
 
 
+def costs(row: dict[str, Any]) -> list[str]:
+    """Of a model that was compared with others; of real clips, nothing."""
+    if "parameters" not in row:
+        return ["", "", ""]
+    return [
+        f"{row['minutes of training']:.0f} minutes",
+        f"{row['parameters']:,}",
+        f"{row['milliseconds a clip']:.0f} ms",
+    ]
+
+
 def beside() -> list[str]:
     values = measured("beside-vgan")
     rows = []
     for key, name in (("real", "real clips"), ("runs/beside-ours", "Sync-DRAW"), ("runs/beside-vgan", "VGAN")):
         row = values[key]
-        costs = [f"{row['minutes of training']:.0f} minutes", f"{row['parameters']:,}",
-                 f"{row['milliseconds a clip']:.0f} ms"] if "parameters" in row else ["", "", ""]  # fmt: skip
         shares = [percent(row[share]) for share in ("readable", "identity", "one axis")]
-        rows.append(
-            [name, *shares, f"{row['Frechet']:,.0f}", f"{row['motion']:.1f}", f"{row['still part']:.1f}", *costs]
-        )
+        looks = [f"{row['Frechet']:,.0f}", f"{row['motion']:.1f}", f"{row['still part']:.1f}"]
+        rows.append([name, *shares, *looks, *costs(row)])
     head = ["500 clips of each", "readable", "one digit in all frames", "one axis", "Frechet distance", "motion",
             "motion where nothing moves", "trained", "parameters", "a clip"]  # fmt: skip
     return table(head, rows)

@@ -13,11 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from making_clips import textures, write_clip
 from syncdraw import UserError, pretrained
 from syncdraw.cli import main
 from syncdraw.config import VGANConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
-from syncdraw.evaluation.comparison import changes, comparison_report
+from syncdraw.datasets.prepared import ClipConfig, PreparedClips
+from syncdraw.datasets.preparing import prepare
+from syncdraw.datasets.video_folder import list_folder
+from syncdraw.evaluation.comparison import comparison_report
+from syncdraw.evaluation.looks import motion, sharpness, still_part
 from syncdraw.training.processes import Processes
 from syncdraw.training.recipes import read_recipe
 from syncdraw.training.run import train
@@ -144,17 +149,16 @@ def test_the_commands_take_it(trained: Path, tmp_path: Path, capsys: pytest.Capt
 # --- Side by side ----------------------------------------------------------------------------------------------------
 
 
-def test_what_changes_is_counted_in_grey_levels() -> None:
+def test_what_changes_from_frame_to_frame() -> None:
     """By the formula, in loops."""
     videos = torch.rand(2, 3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    motion, still = changes(videos)
     moved = np.zeros((2, 4))
     for clip in range(2):
         for pixel, place in enumerate(np.ndindex(2, 2)):
-            values = [255 * float(videos[(clip, frame, 0, *place)]) for frame in range(3)]
+            values = [float(videos[(clip, frame, 0, *place)]) for frame in range(3)]
             moved[clip, pixel] = np.mean([abs(b - a) for a, b in pairwise(values)])
-    assert motion == pytest.approx(moved.mean(), rel=1e-5)
-    assert still == pytest.approx(np.mean([sorted(row)[:2] for row in moved]), rel=1e-5)
+    assert motion(videos).tolist() == pytest.approx(moved.mean(axis=1), rel=1e-5)
+    assert still_part(videos).tolist() == pytest.approx([np.mean(sorted(row)[:2]) for row in moved], rel=1e-5)
 
 
 class Copies:
@@ -194,6 +198,31 @@ def test_models_are_measured_beside_real_clips() -> None:
     lines = report.text.splitlines()
     assert lines[0] == "30 samples of each, and as many real test clips, seed 0"
     assert [line.split()[0] for line in lines[3:]] == ["real", "copies", "noisy"]
+
+
+def test_films_are_compared_by_how_they_look(tmp_path: Path) -> None:
+    """With as many real clips as there are, in levels of 255."""
+    for number in range(8):
+        write_clip(tmp_path / "films" / f"{number}.mp4", textures(3, number))
+    config = ClipConfig(frames=3, channels=3, height=32, width=32, validation_share=0.1, test_share=0.4)
+    prepare(list_folder(tmp_path / "films"), tmp_path / "data", config, progress=False)
+    test = PreparedClips(tmp_path / "data", "test")
+    real = torch.from_numpy(test.take(np.arange(len(test))).videos) / 255
+
+    class Grey(Copies):
+        def __init__(self) -> None:
+            self.shape = (3, 3, 32, 32)
+
+        def generate(self, what: int, *, seed: int = 0, temperature: float = 1.0) -> Tensor:
+            return torch.full((what, *self.shape), 0.5)
+
+    report = comparison_report({"grey": (Grey(), {"data": str(tmp_path / "data")})}, data=None, samples=5, seed=0)
+    assert len(test) < 5
+    assert report.text.startswith(f"5 samples of each, and {len(test)} real test clips, all that there are, seed 0\n")
+    for name, measure in (("sharpness", sharpness), ("motion", motion), ("still part", still_part)):
+        assert report.values["real"][name] == pytest.approx(255 * measure(real).mean().item(), rel=1e-5)
+        assert report.values["grey"][name] == 0
+    assert report.values["real"].keys() == {"sharpness", "motion", "still part"}
 
 
 def test_what_cannot_be_compared_is_said() -> None:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from syncdraw.datasets.bouncing_mnist import SPEED
-from syncdraw.datasets.clips import Clips, Dataset
+from syncdraw.datasets.clips import Clips
 from syncdraw.datasets.mnist_stories import MNISTStories
 from syncdraw.errors import UserError
 from syncdraw.evaluation.distances import frechet_distance, unit
 from syncdraw.evaluation.judge import Judge
+from syncdraw.evaluation.looks import motion, sharpness, still_part
 from syncdraw.evaluation.models import DrawingModel
 from syncdraw.evaluation.readings import NO_MOTION, Reading, clip_features, identity_kept, readable_share, together
 from syncdraw.evaluation.reports import Report, data_of
@@ -26,7 +27,7 @@ from syncdraw.evaluation.samples import sample_batches
 from syncdraw.evaluation.stories import Digits, fidelity_to, search_for
 
 LEVELS = 255
-"""Grey levels between black and white, the unit of what changes from frame to frame."""
+"""From black to white, the unit of what changes from pixel to pixel and from frame to frame."""
 
 
 class SizedModel(DrawingModel, Protocol):
@@ -44,31 +45,35 @@ def comparison_report(
       the confidence (Bouncing MNIST and MNIST stories); one axis: all glyphs move along one axis (Bouncing MNIST)
     - Frechet: distance to other real test clips in the judge's features (both)
     - caption match: all is as the caption says, where a model draws from captions (both)
-    - motion: the mean absolute difference of neighbouring frames, in grey levels of 255; still part: the same of the
-      half of a clip's pixels that change least, which in a real clip of digits is nothing
+    - sharpness: the mean absolute difference of neighbouring pixels, in levels of 255; motion: of a pixel in one frame
+      and in the next; still part: the same of the half of a clip's pixels that change least, which in a real clip of
+      digits is nothing
     - parameters, milliseconds a clip where this runs, and minutes of training as the model's card has them
 
     Args:
         models: by their names, each with its card. The first one's data are taken.
         data: the data set, where it is not that one.
-        samples: clips of each.
+        samples: of each model; and as many real clips, as far as there are any.
 
     Raises:
-        UserError: the models draw clips of different shapes, or there are too few test clips.
+        UserError: the models draw clips of different shapes, or there are too few test clips for a Frechet distance.
     """
     first = next(iter(models.values()))
     test = data_of(first[1], data, "test")
     for name, (model, _) in models.items():
         if model.shape != test.shape:
             raise UserError(f"{name} draws clips of shape {model.shape}, and the test clips have {test.shape}")
-    if samples > len(test) // 2:
+    digits = test if isinstance(test, Digits) and test.config.glyphs is None else None
+    if digits is not None and samples > len(test) // 2:
         raise UserError(f"samples is {samples}; with {len(test)} test clips, no more than half of them can be compared")
-    clips = test.take(np.arange(2 * samples))
+    clips = test.take(np.arange(min(samples, len(test)) if digits is None else 2 * samples))
     real = unit(torch.from_numpy(clips.videos))
-    measured = _measures(test, clips, real[samples:])
-    captions = (clips.captions or [""] * samples)[:samples]
+    measured = _looks if digits is None else _judged(digits, clips, real[samples:])
+    count = min(samples, len(real))
+    real, texts = real[:count], (clips.captions or [""] * count)[:count]
+    captions = [texts[number % count] for number in range(samples)]
     told = any(model.captioned for model, _ in models.values())
-    rows = {"real": measured(real[:samples], captions if told else None)}
+    rows = {"real": measured(real, texts if told else None)}
     for name, (model, card) in models.items():
         begun = time.perf_counter()
         videos = torch.cat(list(sample_batches(model, captions, seed)))
@@ -78,21 +83,25 @@ def comparison_report(
             "milliseconds a clip": milliseconds,
             "minutes of training": card.get("trained", {}).get("minutes"),
         }
-    text = f"{samples:,} samples of each, and as many real test clips, seed {seed}\n\n" + table(rows)
+    beside = "as many real test clips" if count == samples else f"{count:,} real test clips, all that there are"
+    text = f"{samples:,} samples of each, and {beside}, seed {seed}\n\n" + table(rows)
     return Report(text, {"samples": samples, "seed": seed, **rows})
 
 
-def _measures(
-    test: Dataset, clips: Clips, reference: Tensor
+def _looks(videos: Tensor, captions: Sequence[str] | None) -> dict[str, float | None]:
+    """What can be measured of any videos, in levels of 255."""
+    return {
+        "sharpness": LEVELS * sharpness(videos).mean().item(),
+        "motion": LEVELS * motion(videos).mean().item(),
+        "still part": LEVELS * still_part(videos).mean().item(),
+    }
+
+
+def _judged(
+    test: Digits, clips: Clips, reference: Tensor
 ) -> Callable[[Tensor, Sequence[str] | None], dict[str, float | None]]:
-    """What is measured of videos and of the captions that they were drawn from, beside `reference`, test clips all."""
-
-    def changing(videos: Tensor, captions: Sequence[str] | None) -> dict[str, float | None]:
-        motion, still = changes(videos)
-        return {"motion": motion, "still part": still}
-
-    if not isinstance(test, Digits) or test.config.glyphs is not None:
-        return changing
+    """What the judge reads in videos that were drawn from captions, beside `reference`, test clips all; and how they
+    look."""
     judge, digits, search, fidelity = Judge.load(), test.config.digits, search_for(clips), fidelity_to(clips)
 
     def read(videos: Tensor) -> Reading:
@@ -111,23 +120,9 @@ def _measures(
         row["Frechet"] = frechet_distance(real, clip_features(reading))
         if captions is not None:
             row["caption match"] = fidelity(reading, captions)["caption_match"]
-        return row | changing(videos, captions)
+        return row | _looks(videos, captions)
 
     return judged
-
-
-def changes(videos: Tensor) -> tuple[float, float]:
-    """How much pixels change from one frame to the next: the mean over a clip, and over the half that changes least.
-
-    Args:
-        videos: `[clip, frame, channel, height, width]` in [0, 1].
-
-    Returns:
-        Mean absolute differences, in grey levels of 255.
-    """
-    moved = LEVELS * videos.diff(dim=1).abs().mean(dim=1).flatten(1)  # [clip, pixel]
-    least = moved.sort(dim=1).values[:, : moved.shape[1] // 2]
-    return moved.mean().item(), least.mean().item()
 
 
 def table(rows: Mapping[str, Mapping[str, float | None]]) -> str:

@@ -30,6 +30,12 @@ def motion(videos: Tensor) -> Tensor:
     return videos.diff(dim=1).abs().flatten(1).mean(dim=1)
 
 
+def still_part(videos: Tensor) -> Tensor:
+    """`motion` of the half of a clip's pixels that change least: `[batch]`, 0 to 1. What stands still should be 0."""
+    changes = videos.diff(dim=1).abs().mean(dim=1).flatten(1)  # [batch, pixel]
+    return changes.sort(dim=1).values[:, : changes.shape[1] // 2].mean(dim=1)
+
+
 class Looks:
     """How sharp samples are and how much moves in them: they are drawn for the captions of held-out clips.
 
