@@ -296,8 +296,12 @@ def judge() -> Judge:
 
 
 def real_clips(count: int, digits: int = 1, start: int = 0, **settings: Any) -> Tensor:
+    return clips_at(np.arange(start, start + count), digits, **settings)
+
+
+def clips_at(places: np.ndarray, digits: int = 1, **settings: Any) -> Tensor:
     data = BouncingMNIST(BouncingMNISTConfig(digits=digits, **settings), "test")
-    return torch.from_numpy(data.take(np.arange(start, start + count)).videos)
+    return torch.from_numpy(data.take(places).videos)
 
 
 def swapped(reading: Reading) -> Reading:
@@ -330,7 +334,7 @@ def test_what_is_wrong_raises_the_distance(judge: Judge, monkeypatch: pytest.Mon
                             for i, clip in enumerate(real)])  # fmt: skip
     noisy = (real + 80 * torch.rand(real.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 255)
     labels = BouncingMNIST(BouncingMNISTConfig(), "test").take(np.arange(2_000)).labels[:, 0]
-    ones = real_clips(2_000)[torch.from_numpy(np.flatnonzero(labels == 1)[:count])]
+    ones = clips_at(np.flatnonzero(labels == 1)[:count])
     with monkeypatch.context() as patched:
         patched.setattr(bouncing_mnist, "SPEED", 3.0)
         slow = real_clips(count, start=count)
