@@ -658,7 +658,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "people": people, "people-captions": partial(films_captions, "people-film"),
     "people-taken-for": partial(films_taken_for, "people-film"),
     "stories": stories, "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined,
-    "distances": distances, "longer": longer, "beside": beside,
+    "distances": distances, "longer": longer, "beside": beside, "films-beside": films_beside,
     "beside-diffusion": beside_diffusion, "goals": goals,
     "equal-time": lambda: equal_time("ablation"),
     "equal-time-muon": lambda: equal_time("ablation-two-minutes"), "recipes": recipes, "gpu": gpu,
