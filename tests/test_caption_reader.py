@@ -152,6 +152,8 @@ def test_samples_for_a_caption_without_training_clips_can_be_read(
         taken = report.values["unseen_taken_for"][f"A green square is moving {way}."]
         assert taken == {"caption": "a red square is moving left to right", "share": 1.0}
         assert f"A green square is moving {way}.: a red square is moving left to right (100 %)" in report.text
+    fewer = reading_report(Painter(False), {}, data=str(held), samples=1, seed=0, temperature=1.0)
+    assert list(fewer.values["unseen_taken_for"]) == ["A green square is moving left to right."]
 
 
 def test_clips_without_different_captions_cannot_be_read(tmp_path: Path) -> None:

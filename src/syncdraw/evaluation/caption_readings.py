@@ -61,7 +61,8 @@ def reading_report(
             ]
             values[kind] = share_right(found, [plain(caption) for caption in asked])
             rows.append((f"samples for {len(captions)} {kind} captions ({samples})", values[kind]))
-            taken_for = {caption: most_read(found[number :: len(captions)]) for number, caption in enumerate(captions)}
+            asked_for = enumerate(captions[:samples])  # fewer samples than captions do not reach all
+            taken_for = {caption: most_read(found[number :: len(captions)]) for number, caption in asked_for}
     lines = [
         f"{count} captions, read by two readers, each trained on one half of the real clips' files; seed {seed}, "
         f"temperature {temperature:g}",
