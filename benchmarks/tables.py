@@ -18,8 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from communication import sent
 from syncdraw import pretrained
-from syncdraw.config import FROM_DATA, SyncDrawConfig
-from syncdraw.evaluation.bounds import bits_per_dimension
+from syncdraw.config import FROM_DATA
 from syncdraw.evaluation.stories import ATTRIBUTES
 from syncdraw.training import RunConfig, read_recipe
 
@@ -200,9 +199,9 @@ def films_settings() -> list[str]:
     return table(["by", "KL weight", *head], rows)
 
 
-def films() -> list[str]:
+def films(name: str) -> list[str]:
     """What a run on a folder of own clips has learned."""
-    values = measured("kth-person1")
+    values = measured(name)
     rows = []
     for split in ("train", "validation", "test"):
         part = values[split]
@@ -211,18 +210,6 @@ def films() -> list[str]:
             [split, f"{values['clips'][split]}", *(f"{cost:,.1f}" for cost in costs), percent(part["explained"])]
         )
     return table(["clips", "how many", "mean image", "L_X", "floor", "L_Z", "of the way"], rows)
-
-
-def people() -> list[str]:
-    """The same under `levels`, in bits per dimension."""
-    values = measured("people-film")
-    sides = {side: values["settings"]["model"][side] for side in ("frames", "channels", "height", "width")}
-    rows = []
-    for split in ("train", "validation", "test"):
-        part, bits = values[split], values["bits_per_dimension"][split]
-        mean = bits_per_dimension(part["mean_image"], SyncDrawConfig(**sides).shape)
-        rows.append([split, f"{values['clips'][split]}", f"{mean:.2f}", f"{bits:.2f}", f"{part['L_Z']:.1f}"])
-    return table(["clips", "how many", "mean image, bits", "-ELBO, bits", "of it L_Z, nats"], rows)
 
 
 def films_likelihoods(*runs: tuple[str, str]) -> list[str]:
@@ -652,10 +639,15 @@ TABLES: dict[str, Callable[[], list[str]]] = {
         ("`levels`", "kth-levels"),
         ("`levels`, KL weight 10, batches of ten by Adam", "kth-levels-small"),
     ),
-    "people-likelihoods": partial(films_likelihoods, ("`levels`", "people-film"), ("`grey`", "people-grey")),
+    "people-likelihoods": partial(
+        films_likelihoods,
+        ("`levels`, by Adam", "people-levels"),
+        ("`grey`, by Adam", "people-grey"),
+        ("`grey`, by Muon", "people-film"),
+    ),
     "films-settings": films_settings,
-    "films": films, "films-captions": partial(films_captions, "kth-person1"),
-    "people": people, "people-captions": partial(films_captions, "people-film"),
+    "films": partial(films, "kth-person1"), "films-captions": partial(films_captions, "kth-person1"),
+    "people": partial(films, "people-film"), "people-captions": partial(films_captions, "people-film"),
     "people-taken-for": partial(films_taken_for, "people-film"),
     "stories": stories, "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined,
     "distances": distances, "longer": longer, "beside": beside, "films-beside": films_beside,
