@@ -111,6 +111,7 @@ BY_RECIPE = {
     "mnist1-captions": "its recipe",
     "mnist-stories": "its recipe",
     "people": "its recipe",
+    "mnist2": "its recipe",
     "mnist2-captions": "its recipe, stopped at step 1,579",
 }
 """The shipped models that `syncdraw train NAME` has made."""
