@@ -166,6 +166,15 @@ def test_clips_without_different_captions_cannot_be_read(tmp_path: Path) -> None
         Readers.trained(real_clips(PreparedClips(tmp_path / "prepared")), progress=False)
 
 
+def test_one_file_with_several_captions_cannot_be_dealt_out(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clips" / "one.gif", clip("a red square is moving left to right", 0))
+    (tmp_path / "clips" / "one.txt").write_text("a red square\na square that moves\n")
+    config = ClipConfig(frames=6, channels=3, height=24, width=24, validation_share=0.0, test_share=0.0)
+    prepare(list_folder(tmp_path / "clips"), tmp_path / "prepared", config, progress=False)
+    with pytest.raises(UserError, match="needs two files or more"):
+        Readers.trained(real_clips(PreparedClips(tmp_path / "prepared")), steps=1, progress=False)
+
+
 def test_what_the_reader_sees() -> None:
     videos = torch.rand(2, 4, 3, 96, 64)
     small = shrunk(videos)

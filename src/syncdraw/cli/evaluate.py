@@ -46,9 +46,9 @@ def captions(
 ) -> None:  # fmt: skip
     """Measure what captions do: whether samples show the digits and motions that theirs say, as the judge reads them.
 
-    Where clips show no digits, a reader of captions is trained on the real clips, which takes about a minute, and says
-    how many samples read as the caption that they were drawn for; and it is measured what the bound loses when clips
-    are given each other's captions.
+    Where clips show no digits, two readers of captions are trained on the real clips, which takes a minute or two. They
+    say how many samples read as the caption that they were drawn for; and it is measured what the bound loses when
+    clips are given each other's captions.
 
     Args:
         data: the data set, where it is not the one that the model was trained on.

@@ -177,11 +177,12 @@ class ClipConfig:
 
 def check_ground(ground: str) -> None:
     """Raise UserError unless this is a colour, or `random`."""
-    from PIL import ImageColor  # here, for who reads prepared clips needs no pictures
+    if ground in ("white", "random"):
+        return
+    from PIL import ImageColor  # only now, for hardly anybody needs it
 
     try:
-        if ground != "random":
-            ImageColor.getrgb(ground)
+        ImageColor.getrgb(ground)
     except ValueError:
         raise UserError(
             f"ground is {ground!r}; it must be a colour by its English name, such as grey, or as #rrggbb, or random"

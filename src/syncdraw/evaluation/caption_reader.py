@@ -167,11 +167,13 @@ def train_reader(
         seed: of the weights, and of everything random.
 
     Raises:
-        UserError: there are no captions, or all say the same.
+        UserError: there are no captions, or all say the same; or there is no clip.
     """
     steps = steps or STEPS
     if len(set(captions) - {""}) < 2:
         raise UserError("a reader of captions needs clips with two captions or more that say something else")
+    if not len(clips):
+        raise UserError("a reader of captions is trained on one half of the files, so it needs two files or more")
     said = [phrases(caption) for caption in captions]
     words = sorted(set().union(*said) - said[0].intersection(*said[1:]))
     table = torch.tensor([[float(word in caption) for word in words] for caption in said])
