@@ -98,7 +98,7 @@ def suited_model(captions: Sequence[str]) -> str:
     """The shipped model for some captions, or for none.
 
     Captions that say how fast a digit is, from where it comes or what it does then are for `mnist-stories`. Captions of
-    other things are for the first model that was trained on somebody's clips and knows their words, or nearly all.
+    other things are for the model that was trained on somebody's clips and knows most of their words.
 
     Raises:
         UserError: a caption means nothing that a shipped model knows, or they name different numbers of digits.
@@ -120,14 +120,15 @@ def suited_model(captions: Sequence[str]) -> str:
 
 
 def _of_clips(captions: Sequence[str]) -> str | None:
-    """The shipped model of other things than digits that knows every word, or nearly: it says which one it does not."""
+    """The shipped model of other things than digits that knows most words, if nearly all; it says which it lacks."""
     words = {word for text in captions for word in normalise(text)}
+    known = {}
     for name in shipped_models():
         card = load_card(name)
-        known = card["model"].get("captions", {}).get("vocabulary", ())
-        if card.get("data") not in BUILT_IN and 4 * len(words.intersection(known)) > 3 * len(words):
-            return name
-    return None
+        if card.get("data") not in BUILT_IN:
+            known[name] = len(words.intersection(card["model"].get("captions", {}).get("vocabulary", ())))
+    likely = max(known, key=known.__getitem__, default=None)
+    return likely if likely and 4 * known[likely] > 3 * len(words) else None
 
 
 def _story(text: str) -> Story | None:

@@ -25,19 +25,7 @@ def reading_report(
     Raises:
         UserError: the clips have no captions, or all say the same.
     """
-    splits: tuple[Split, ...] = ("train", "validation", "test")
-    told: dict[Split, list[str]] = {}
-    real: list[RealClips] = []
-    for split in splits:
-        try:
-            dataset = data_of(card, data, split)
-        except UserError:
-            if split == "train":
-                raise
-            continue  # a small folder may lack it
-        real.append(real_clips(dataset, seed))
-        told[split] = dataset.told() if isinstance(dataset, PreparedClips) else real[-1].captions
-    readers = Readers.trained(together(real), seed=seed)
+    readers, told = trained_readers(card, data, seed)
     known = {plain(caption): caption for captions in told.values() for caption in captions}
     seen = {plain(caption) for caption in told["train"]}
     kinds = {"seen": seen, "unseen": known.keys() - seen}
@@ -56,9 +44,7 @@ def reading_report(
     for kind, wanted in kinds.items():
         if captions := [known[text] for text in sorted(wanted)]:
             asked = [captions[number % len(captions)] for number in range(samples)]
-            found = [
-                text for videos in sample_batches(model, asked, seed, temperature) for text in readers.read(videos)
-            ]
+            found = read_samples(model, readers, asked, seed, temperature)
             values[kind] = share_right(found, [plain(caption) for caption in asked])
             rows.append((f"samples for {len(captions)} {kind} captions ({samples})", values[kind]))
             asked_for = enumerate(captions[:samples])  # fewer samples than captions do not reach all
@@ -74,6 +60,34 @@ def reading_report(
         lines += ["", "what samples for unseen captions are taken for most often", ""]
         lines += [f"{caption}: {most['caption']} ({100 * most['share']:.0f} %)" for caption, most in taken_for.items()]
     return Report("\n".join(lines), values)
+
+
+def trained_readers(card: dict[str, Any], data: str | None, seed: int) -> tuple[Readers, dict[Split, list[str]]]:
+    """Readers of all splits of a model's data, and the captions of each split.
+
+    Raises:
+        UserError: the clips have no captions, or all say the same.
+    """
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    told: dict[Split, list[str]] = {}
+    real: list[RealClips] = []
+    for split in splits:
+        try:
+            dataset = data_of(card, data, split)
+        except UserError:
+            if split == "train":
+                raise
+            continue  # a small folder may lack it
+        real.append(real_clips(dataset, seed))
+        told[split] = dataset.told() if isinstance(dataset, PreparedClips) else real[-1].captions
+    return Readers.trained(together(real), seed=seed), told
+
+
+def read_samples(
+    model: DrawingModel, readers: Readers, captions: list[str], seed: int, temperature: float
+) -> list[str]:
+    """As what a sample for each caption is read."""
+    return [text for videos in sample_batches(model, captions, seed, temperature) for text in readers.read(videos)]
 
 
 def share_right(found: Sequence[str], told: Sequence[str]) -> float:
