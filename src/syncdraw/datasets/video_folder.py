@@ -38,7 +38,9 @@ _DRAWN_SUFFIXES = frozenset({".gif", ".webp", ".mp4", ".png"})
 
 
 def list_folder(source: Path, file_column: str | None = None, caption_column: str | None = None) -> Listing:
-    """The clips under a folder with their captions, what is wrong with them as far as names tell, and remarks.
+    """Your own clips: videos or folders of frames, anywhere under a folder, with their captions where there are any.
+
+    Files that cannot be used are named, with what is wrong with them; they do not stop the others.
 
     Args:
         source: the folder of clips; linked folders in it are followed.
