@@ -18,8 +18,9 @@ from PIL import Image
 
 from making_clips import levels, textures, write_clip
 from syncdraw.datasets import tgif_download
+from syncdraw.datasets.crossing import find_person
 from syncdraw.datasets.decode import read_frames
-from syncdraw.datasets.kth import KTH_CLIPS, find_person, list_kth, read_sequences
+from syncdraw.datasets.kth import KTH_CLIPS, list_kth, read_sequences
 from syncdraw.datasets.persons import persons_in
 from syncdraw.datasets.prepared import FRAMES, ClipConfig, PreparedClips, read_manifest
 from syncdraw.datasets.preparing import prepare
