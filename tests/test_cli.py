@@ -141,12 +141,13 @@ OPTIONS = {
     "evaluate distances": "MODEL --data --samples --seed --temperature --i3d --trust_i3d --json_file --device",
     "evaluate compare": "MODELS --data --samples --seed --json_file --device",
     "export": "MODEL -o --out",
-    "prepare": "folder kth ucf101 tgif vgan",
+    "prepare": "folder kth ucf101 tgif vgan weizmann",
     "prepare folder": "SOURCE -o --out --frames --file_column --caption_column --check --workers --quiet",
     "prepare kth": "SOURCE -o --out --frames --actions --check",
     "prepare ucf101": "SOURCE -o --out --fold --check",
     "prepare tgif": "SOURCE -o --out --download --no-one_person --check",
     "prepare vgan": "SOURCE -o --out --list_file --check",
+    "prepare weizmann": "SOURCE -o --out --frames --mirror --check",
     "models": "--json",
     "picture": "MODEL KIND samples canvases compare alignment curves --caption --video --num --seed --beside "
     "-o --out --scale",
@@ -1013,6 +1014,21 @@ def test_prepare_takes_the_options_of_a_data_set(ok: Any, folder: Path) -> None:
     (folder / "clips" / "captions.csv").write_text("Datei,Inhalt\na.gif,a square\n")
     options = ["--file_column", "datei", "--caption_column", "inhalt", "--quiet"]
     assert "1 clips from 1 files (1 train), 1 with a caption" in ok("prepare", "folder", "clips", "--check", *options)
+
+
+def test_prepare_weizmann(ok: Any, wrong: Any, folder: Path) -> None:
+    for name in ("ido_bend.avi", "ido_wave1.avi", "eli_bend.avi", "eli_wave1.avi"):
+        write_clip(folder / "films" / name, textures(20, len(name)))
+    write_clip(folder / "films" / "ido_walk_dog.avi", textures(20))
+    shown = ok("prepare", "weizmann", "films", "--quiet")
+    assert "4 clips from 4 files (4 train), 4 with a caption" in shown
+    assert "0 of 4 pairs of a person and an action are kept from training" in shown
+    assert "ido_walk_dog.avi: not named as Weizmann's films are (daria_bend.avi): left out" in shown
+    clips = PreparedClips(folder / "data" / "weizmann")
+    assert clips.shape == (10, 3, 56, 70)
+    assert "person 4 is waving one hand" in clips.told()
+    (folder / "empty").mkdir()
+    assert "empty has no films of Weizmann such as daria_bend.avi" in wrong("prepare", "weizmann", "empty")
 
 
 def test_a_terminal_that_knows_ascii_alone(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -18,8 +19,9 @@ from PIL import Image
 
 from making_clips import levels, textures, write_clip
 from syncdraw.datasets import tgif_download
+from syncdraw.datasets.crossing import find_person
 from syncdraw.datasets.decode import read_frames
-from syncdraw.datasets.kth import KTH_CLIPS, find_person, list_kth, read_sequences
+from syncdraw.datasets.kth import KTH_CLIPS, list_kth, read_sequences
 from syncdraw.datasets.persons import persons_in
 from syncdraw.datasets.prepared import FRAMES, ClipConfig, PreparedClips, read_manifest
 from syncdraw.datasets.preparing import prepare
@@ -29,6 +31,7 @@ from syncdraw.datasets.tgif import read_table as read_tgif_table
 from syncdraw.datasets.tgif_download import DEAD_LINKS, download_gifs
 from syncdraw.datasets.ucf101 import class_words, list_ucf101, read_classes, read_list
 from syncdraw.datasets.vgan_layout import list_vgan
+from syncdraw.datasets.weizmann import ACTIONS, PERSONS, held_out, list_weizmann
 from syncdraw.errors import UserError
 
 prepared = partial(prepare, progress=False)
@@ -643,6 +646,146 @@ def test_vgan_lists(vgan, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="has no JPEGs"):
         prepared(list_vgan(tmp_path / "empty"), tmp_path / "out")
+
+
+# ---- Weizmann --------------------------------------------------------------------------------------------------------
+
+
+def acting(speed, count=24):
+    """A small film `[frame, 36, 45, 3]` of somebody dark who crosses a wall by so many pixels a frame, or stands."""
+    wall = np.random.default_rng(0).integers(110, 150, (36, 45, 1)).repeat(3, 2)
+    film = np.stack([wall] * count).astype(np.uint8)
+    for number, image in enumerate(film):
+        left = round(speed * number) if speed >= 0 else round(39 + speed * number)
+        image[10:32, max(0, left) : max(0, left + 6), :] = [20, 30, 90]
+    return film
+
+
+@pytest.fixture
+def weizmann(tmp_path):
+    """Seven films of five pairs: flat, in a folder of their action, and as frames; two by other names."""
+    folder = tmp_path / "weizmann"
+    for name in ("eli_wave2.avi", "walk/lena_walk1.avi", "walk/lena_walk2.avi", "wave1/Daria_Wave1.avi"):
+        write_clip(folder / name, acting({"1.avi": 1.6, "2.avi": -1.6}[name[-5:]] if "walk" in name else 0))
+    write_clip(folder / "run" / "shahar_run", acting(2.5, 19), "png")
+    write_clip(folder / "eli_walk.avi", acting(1.6))
+    write_clip(folder / "eli_run.avi", acting(0.1))
+    write_clip(folder / "bob_walk.avi", acting(1))
+    write_clip(folder / "daria_wave.avi", acting(0))
+    return folder
+
+
+def test_weizmann(weizmann, tmp_path):
+    report = prepared(list_weizmann(weizmann), tmp_path / "out")
+    records = {name: record for name, (record,) in by_source(tmp_path / "out").items()}
+    assert {name: record.captions for name, record in records.items()} == {
+        "eli_run.avi": ["person 3 is running"],
+        "eli_walk.avi": ["person 3 is walking left to right"],
+        "eli_wave2.avi": ["person 3 is waving both hands"],
+        "run/shahar_run": ["person 9 is running left to right"],
+        "walk/lena_walk1.avi": ["person 6 is walking left to right"],
+        "walk/lena_walk2.avi": ["person 6 is walking right to left"],
+        "wave1/Daria_Wave1.avi": ["person 1 is waving one hand"],
+    }
+    # Films are stored whole.
+    assert {record.length for name, record in records.items() if name != "run/shahar_run"} == {24}
+    said = {problem.name: (problem.reason, problem.action) for problem in report.problems}
+    assert said == {
+        "bob_walk.avi": (f"'bob' is none of the persons {', '.join(PERSONS)}", "left out"),
+        "daria_wave.avi": (f"'wave' is none of the actions {', '.join(ACTIONS)}", "left out"),
+        "eli_run.avi": ("has no clear direction", "captioned without one"),
+    }
+    clips = PreparedClips(tmp_path / "out")
+    assert clips.shape == (10, 3, 56, 70)
+    (number,) = (index for index, record in enumerate(clips.records) if record.source == "eli_walk.avi")
+    windows = {tuple(clips.window(number, 0, epoch).frames.tolist()) for epoch in range(40)}
+    assert windows == {tuple(range(start, start + 19, 2)) for start in range(6)}
+    frames = dict(read_frames(weizmann / "eli_walk.avi", clips.config))
+    expected = [frames[frame] for frame in clips.window(number, 0, 3).frames.tolist()]
+    shown = clips.take(np.array([number]), 0, 3).videos[0]
+    np.testing.assert_array_equal(shown, expected)
+    dark = shown.sum(1) < 200
+    red, green, blue = (shown[:, channel][dark].mean() for channel in range(3))
+    assert red < green < blue - 30
+    assert prepared(list_weizmann(weizmann), tmp_path / "out").unchanged
+
+
+def test_weizmann_holds_whole_pairs_out(tmp_path):
+    """All 93 films: each person and each action is trained on, and no pair that is held out, mirrored or not."""
+    names = [f"{person}_{action}" for person in PERSONS for action in ACTIONS]
+    for action in ("run", "skip", "walk"):
+        names.remove(f"lena_{action}")
+        names += [f"lena_{action}1", f"lena_{action}2"]
+    for name in names:
+        write_clip(tmp_path / "in" / name, acting(-7 if name.endswith("2") else 7, 5), "png")
+    config = ClipConfig(frames=2, height=24, width=30, mirror="exchanged")
+    report = prepared(list_weizmann(tmp_path / "in"), tmp_path / "out", config)
+    assert sum(report.splits.values()) == len(names) == 93
+    assert "23 of 90 pairs of a person and an action are kept from training" in report.remarks
+
+    def told(split):
+        """Of each person and what they do, in the clips of a split: the directions."""
+        found = {}
+        for caption in PreparedClips(tmp_path / "out", split).told():
+            person, words, way = re.fullmatch(r"person (\d) is (.+?)( \w+ to \w+|)", caption).groups()
+            found.setdefault((int(person), words), set()).add(way.strip())
+        return found
+
+    train, validation, test = told("train"), told("validation"), told("test")
+    assert (len(train), len(validation), len(test)) == (67, 12, 11)
+    pairs = train.keys() | validation.keys() | test.keys()
+    assert pairs == {(number, words) for number in range(1, 10) for words in ACTIONS.values()}
+    for side in (0, 1):
+        everything = {pair[side] for pair in train}
+        assert everything == {pair[side] for pair in validation} == {pair[side] for pair in test}
+        assert min(Counter(pair[side] for pair in train).values()) >= (7, 6)[side]
+    # Mirrored clips, with their captions, are seen in training alone.
+    crossing = {"jumping forward", "running", "galloping sideways", "skipping", "walking"}
+    for (_, words), ways in train.items():
+        assert ways == ({"left to right", "right to left"} if words in crossing else {""})
+    assert all(ways == {"left to right"} for (_, words), ways in validation.items() if words in crossing)
+    splits = {record.source: record.split for record in read_manifest(tmp_path / "out")}
+    for action in ("run", "skip", "walk"):
+        assert splits[f"lena_{action}1"] == splits[f"lena_{action}2"]
+
+
+PAIRS = st.tuples(st.integers(0, 8), st.integers(0, 9))
+
+
+@FUZZ
+@given(st.sets(PAIRS))
+def test_whichever_films_are_there_each_person_and_action_is_seen(pairs):
+    held = held_out(pairs)
+    train = pairs - held.keys()
+    assert held.keys() <= pairs
+    for side in (0, 1):
+        assert {pair[side] for pair in train} == {pair[side] for pair in pairs}
+    everything = held_out((person, action) for person in range(9) for action in range(10))
+    assert held.items() <= everything.items()  # more films move no pair between validation and test
+
+
+def test_weizmann_with_films_that_are_of_no_use(weizmann, tmp_path):
+    write_clip(weizmann / "ido_jump.avi", acting(1.6, 12))
+    (weizmann / "ira_skip.avi").write_bytes(b"nonsense")
+    write_clip(weizmann / "copies" / "eli_wave2.avi", acting(0))
+    write_clip(weizmann / "pictures", acting(0, 2), "png")
+    report = prepared(list_weizmann(weizmann), tmp_path / "out")
+    said = {problem.name: str(problem) for problem in report.problems}
+    assert said["ido_jump.avi"].endswith(
+        "too short (it has 12 frames, a clip needs 19 (10 at a stride of 2): 7 are missing): left out"
+    )
+    assert "unreadable" in said["ira_skip.avi"]
+    assert "not named as Weizmann's films are (daria_bend.avi)" in said["pictures"]
+    assert {name for name, text in said.items() if "a second copy of a film" in text} == {"copies/eli_wave2.avi"}
+    assert len(by_source(tmp_path / "out")) == 7
+    (tmp_path / "others").mkdir()
+    write_clip(tmp_path / "others" / "holiday.avi", acting(0))
+    for nothing in ("others", "weizmann/wave1/Daria_Wave1.avi", "nowhere"):
+        with pytest.raises(UserError) as caught:
+            list_weizmann(tmp_path / nothing)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"others has no films of Weizmann such as daria_bend\.avi"):
+        list_weizmann(tmp_path / "others")
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------

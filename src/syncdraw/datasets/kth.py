@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from syncdraw.datasets.caption_files import read_text
+from syncdraw.datasets.crossing import find_person, small_frames
 from syncdraw.datasets.decode import DecodedSequence, missing_frames, read_frames
 from syncdraw.datasets.folders import look_under
 from syncdraw.datasets.listing import Listing
@@ -137,15 +134,10 @@ def _read_sequences_of_video(
     match = _VIDEO_NAME.fullmatch(source.path.name)
     assert match is not None
     crossing = match[3].lower() in CROSSING
-    # The person is looked for as the clip will show the scene, so that a crop counts as the edge of the picture.
-    look = replace(
-        config, channels=1, height=60, width=max(1, round(60 * config.width / config.height)), ground="white", shift=0
-    )
-    images = [image[0] for _, image in read_frames(source.path, look, None if crossing else ()) if image is not None]
-    total = len(images) if crossing else sum(1 for _ in read_frames(source.path, look, ()))
+    small = small_frames(source.path, config) if crossing else None
+    total = sum(1 for _ in read_frames(source.path, config, ())) if small is None else len(small)
     if total == 0:
         raise Unreadable("none of its frames can be decoded")
-    small = np.stack(images) if crossing else None
 
     chosen: list[tuple[int, int, str]] = []
     for number, (first, last) in enumerate(ranges[match[1].lower()], 1):
@@ -165,46 +157,3 @@ def _read_sequences_of_video(
     kept = {number: image for number, image in read_frames(source.path, config, wanted) if image is not None}
     for start, stop, direction in chosen:
         yield DecodedSequence([kept[number] for number in range(start, stop)], start, direction)
-
-
-def find_person(images: NDArray[np.uint8], start: int, stop: int) -> tuple[int, int, str]:
-    """When somebody who crosses the picture is visible, and which way they go.
-
-    Args:
-        images: all frames of the video, grey, uint8 `[frame, height, width]`.
-        start: the first frame to look at.
-        stop: the frame after the last.
-
-    Returns:
-        the first visible frame, the one after the last, and `right to left`, `left to right`, or nothing if the person
-        moves by less than a fifth of the width or not steadily. Nobody visible: `start`, `start`.
-    """
-    if stop <= start:
-        return start, start, ""
-    # Two seconds more on each side show the place without the person; over a whole video the light changes.
-    around = images[max(0, start - 50) : stop + 50]
-    background = np.median(around, axis=0)
-    difference = images[start:stop] - background
-    difference -= np.median(difference, axis=(1, 2), keepdims=True)  # the camera's exposure follows the scene
-    np.abs(difference, out=difference)
-    person = difference > max(15.0, 5.0 * float(np.median(difference)))
-    area = person.sum(axis=(1, 2))
-    usual = float(np.percentile(area, 90))
-    height, width = images.shape[1:]
-    if not 0.005 < usual / (height * width) < 0.6:
-        return start, start, ""
-
-    # A walker with legs closed has three quarters of the usual area; one with less is not wholly in the picture.
-    visible = np.concatenate([[False], area >= 0.6 * usual, [False]])
-    edges = np.flatnonzero(visible[1:] != visible[:-1]).reshape(-1, 2)
-    begin, end = edges[np.argmax(edges[:, 1] - edges[:, 0])].tolist()
-    columns = person[begin:end].sum(axis=1)
-    centre = columns @ np.arange(width) / columns.sum(axis=1)
-    direction = ""
-    if end - begin > 2 and np.ptp(centre) > 0:
-        times = np.arange(end - begin)
-        moved = np.polyfit(times, centre, 1)[0] * (end - begin)
-        steady = abs(np.corrcoef(times, centre)[0, 1])
-        if abs(moved) > width / 5 and steady > 0.8:
-            direction = "right to left" if moved < 0 else "left to right"
-    return start + begin, start + end, direction

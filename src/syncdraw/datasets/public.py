@@ -19,6 +19,7 @@ from syncdraw.datasets.tgif import TGIF_CLIPS, list_tgif
 from syncdraw.datasets.ucf101 import UCF101_CLIPS, list_ucf101
 from syncdraw.datasets.vgan_layout import VGAN_CLIPS, list_vgan
 from syncdraw.datasets.video_folder import FOLDER_CLIPS, list_folder
+from syncdraw.datasets.weizmann import WEIZMANN_CLIPS, list_weizmann
 
 DATA_SETS: dict[str, tuple[Callable[..., Listing], ClipConfig]] = {
     "folder": (list_folder, FOLDER_CLIPS),
@@ -26,6 +27,7 @@ DATA_SETS: dict[str, tuple[Callable[..., Listing], ClipConfig]] = {
     "ucf101": (list_ucf101, UCF101_CLIPS),
     "tgif": (list_tgif, TGIF_CLIPS),
     "vgan": (list_vgan, VGAN_CLIPS),
+    "weizmann": (list_weizmann, WEIZMANN_CLIPS),
 }
 """How a data set is listed, and what is cut from its files unless the caller says otherwise."""
 
