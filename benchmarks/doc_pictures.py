@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import syncdraw
+from emoji_folder import clips
 from syncdraw import cli, figures, plots
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig, all_combinations, caption, unseen_combinations
 from syncdraw.datasets.mnist_stories import MNISTStories
@@ -37,17 +38,11 @@ def moving_sample() -> None:
     cli.main(["generate", *unseen, "--scale", "2", "-o", str(FOLDER / "unseen-captions.gif")])
 
 
-def moving_people() -> None:
-    """README's second picture: six captions, two of which `people` never saw in training."""
-    captions = [
-        "a man in a black jacket is coming in",
-        "a blonde woman in black is leaving",
-        "a man in a grey shirt is coming in",
-        "a blonde woman in grey is standing at the table",
-        "a black-haired woman in grey is coming in",
-        "a man in a black jacket is leaving",
-    ]
-    cli.main(["generate", *captions, "--scale", "2", "-o", str(FOLDER / "people.gif")])
+def moving_emoji() -> None:
+    """README's second picture: every thirteenth caption that `emoji-captions` never saw in training."""
+    unseen = [caption for split, caption, _, _ in clips() if split != "train"][::13]
+    out = FOLDER / "emoji.webp"
+    cli.main(["generate", *unseen, "--model", "emoji-captions", "--fps", "8", "--scale", "2", "-o", str(out)])
 
 
 def of_models() -> None:
@@ -83,7 +78,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/table1"), help="of syncdraw reproduce table1")
     arguments = parser.parse_args()
     moving_sample()
-    moving_people()
+    moving_emoji()
     of_models()
     of_table1(arguments.runs)
 

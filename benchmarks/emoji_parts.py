@@ -2,7 +2,8 @@
 
 A caption of `benchmarks/emoji_folder.py` names who, what and which skin. The two readers of captions that `syncdraw
 evaluate captions` trains on real clips say what each sample shows, and so does the table for each part. The model draws
-one sample for each caption, of training and of the others.
+one sample for each caption, of training and of the others. Beside them stand the bound of each split, and how sharp
+samples are.
 
 Writes docs/measured/emoji-parts.json, and docs/images/emoji-unseen.webp: real clips above samples for captions that are
 in no training clip, every fourth of them, seed 0.
@@ -21,10 +22,12 @@ import numpy as np
 import torch
 
 import syncdraw
+from films import costs, splits_of
 from syncdraw import pretrained
 from syncdraw.datasets.prepared import PreparedClips
 from syncdraw.evaluation.caption_reader import plain
 from syncdraw.evaluation.caption_readings import read_samples, trained_readers
+from syncdraw.evaluation.looks import Looks
 
 PARTS = re.compile(
     r"(?P<what>(?:an? )?(?P<who>person|woman|man)?.*?) with (?P<skin>(?:medium )?light|(?:medium )?dark|medium|yellow) "
@@ -90,7 +93,13 @@ def main() -> None:
     seen = sorted({plain(caption) for caption in told["train"]})
     unseen = sorted({plain(caption) for split in ("validation", "test") for caption in told[split]})
     own, captions = readers.read_real(), readers.clips.captions
-    values: dict[str, Any] = {"seed": arguments.seed, "captions": len(readers.captions)}
+    splits = splits_of(data)
+    held = splits["validation"].take(np.arange(len(splits["validation"])))
+    values: dict[str, Any] = {
+        "seed": arguments.seed, "captions": len(readers.captions), "protocol": model.config.protocol,
+        "clips": {split: len(clips) for split, clips in splits.items()}, **costs(model, splits, arguments.seed),
+        "looks": Looks(held).scores(model, arguments.seed),
+    }  # fmt: skip
     for kind, wanted in (("seen", seen), ("unseen", unseen)):
         pairs = [pair for pair in zip(own, captions, strict=True) if pair[1] in set(wanted)]
         values[f"real_{kind}"] = shares(*zip(*pairs, strict=True))

@@ -47,19 +47,29 @@ def picture(models: dict[str, syncdraw.SyncDraw], data: str, out: Path, seed: in
     plots.save_picture(plots.sample_sheet(rows.flatten(0, 1), names, columns=rows.shape[1], scale=scale), out)
 
 
-def measure(model: syncdraw.SyncDraw, run: Path, card: dict[str, Any], samples: int, seed: int) -> dict[str, Any]:
-    """The bound on held-out clips between its anchors, what a reader of captions sees, and how samples look."""
-    data, protocol = card["data"], model.config.protocol
-    splits = {split: PreparedClips(data, split) for split in ("train", "validation", "test")}
-    values: dict[str, Any] = {"clips": {split: len(clips) for split, clips in splits.items()}, "protocol": protocol}
+def costs(model: syncdraw.SyncDraw, splits: dict[str, PreparedClips], seed: int) -> dict[str, dict[str, float]]:
+    """The bound of each split, between the mean image of training and the floor."""
+    values = {}
     for split, clips in splits.items():
-        result = bound(model, clips, protocol=protocol, seed=seed)
-        yardstick = Yardstick.of(splits["train"], clips, protocol)
+        result = bound(model, clips, protocol=model.config.protocol, seed=seed)
+        yardstick = Yardstick.of(splits["train"], clips, model.config.protocol)
         values[split] = {
             "L_X": result.reconstruction, "L_Z": result.divergence, "negative_elbo": result.negative_elbo,
             "standard_error": result.standard_error, "mean_image": yardstick.mean_image, "floor": yardstick.floor,
             "explained": yardstick.explained(result.reconstruction),
         }  # fmt: skip
+    return values
+
+
+def splits_of(data: str) -> dict[str, PreparedClips]:
+    return {split: PreparedClips(data, split) for split in ("train", "validation", "test")}
+
+
+def measure(model: syncdraw.SyncDraw, run: Path, card: dict[str, Any], samples: int, seed: int) -> dict[str, Any]:
+    """The bound on held-out clips between its anchors, what a reader of captions sees, and how samples look."""
+    protocol, splits = model.config.protocol, splits_of(card["data"])
+    values: dict[str, Any] = {"clips": {split: len(clips) for split, clips in splits.items()}, "protocol": protocol}
+    values |= costs(model, splits, seed)
     held = splits["validation"].take(np.arange(len(splits["validation"])))
     if protocol == "levels":
         bits = {name: bits_per_dimension(values[name]["negative_elbo"], clips.shape) for name, clips in splits.items()}

@@ -37,6 +37,9 @@ TABLE_1 = {
 
 SHIPPED = (*TABLE_1, "mnist-stories")
 
+OF_CLIPS = {"emoji-captions": "animated emoji, from a caption", "people": "a film of six people, from a caption"}
+"""The shipped models of other things than digits, and what they draw."""
+
 
 @cache
 def measured(name: str) -> dict[str, Any]:
@@ -78,9 +81,10 @@ def models() -> list[str]:
         readable = f"{percent(shares[samples]['readable_share'])} ({percent(shares[real]['readable_share'])})"
         binary = measured(name)["bounds"]["binary"]["negative_elbo"]
         rows.append([f"`{name}`", drawn, readable, f"{binary:,.0f}{paper}"])
-    reading = measured("people-film")["captions"]["reading"]
-    shown = f"read as captioned: {percent(reading['seen'])}; unseen captions: {percent(reading['unseen'])}"
-    rows.append(["`people`", "a film of six people, from a caption", shown, ""])
+    for name, drawn in OF_CLIPS.items():
+        reading = measured(name)["samples"]["reading"]
+        shown = f"read as captioned: {percent(reading['seen'])}; unseen captions: {percent(reading['unseen'])}"
+        rows.append([f"`{name}`", drawn, shown, ""])
     head = ["model", "draws", "samples that can be read (of real clips)", "-ELBO, binary pixels (the paper's Table 1)"]
     return table(head, rows)
 
@@ -95,7 +99,7 @@ def bounds() -> list[str]:
 
 def training() -> list[str]:
     rows = []
-    for name in (*SHIPPED, "people"):
+    for name in (*SHIPPED, *OF_CLIPS):
         trained = measured(name)["trained"]
         whole = trained.get("all_stages", trained)
         stages = whole.get("stages", 1)
@@ -111,6 +115,7 @@ BY_RECIPE = {
     "mnist1-captions": "its recipe",
     "mnist-stories": "its recipe",
     "people": "its recipe",
+    "emoji-captions": "its recipe",
     "mnist2": "its recipe",
     "mnist2-captions": "its recipe, stopped at step 1,579",
 }
@@ -120,7 +125,7 @@ BY_RECIPE = {
 def recipes() -> list[str]:
     """What `syncdraw train NAME` does for each shipped model, and whether the model was made by it."""
     rows = []
-    for name in (*SHIPPED, "people"):
+    for name in (*SHIPPED, *OF_CLIPS):
         stages = read_recipe(name).stages
         source = stages[0].config.train.start.model
         steps = " + ".join(f"{stage.config.train.max_steps:,}" for stage in stages)
@@ -245,6 +250,19 @@ def films_beside() -> list[str]:
         rows.append([name, *(f"{row[look]:.1f}" for look in ("sharpness", "motion", "still part")), *costs(row)])
     head = ["sharpness", "motion", "motion where least moves", "trained", "parameters", "a clip"]
     return table([f"{values['samples']} samples of each", *head], rows)
+
+
+def emoji_parts(name: str) -> list[str]:
+    """Which parts of captions real clips and samples are read to show."""
+    values = measured(name)
+    names = {
+        "real_seen": "real clips, captions of training", "real_unseen": "real clips, other captions",
+        "seen": "samples, captions of training", "unseen": "samples, other captions",
+    }  # fmt: skip
+    parts = ("whole", "all but the skin", "what", "who", "skin")
+    rows = [[f"{shown} ({values[key]['clips']:,})", *(percent(values[key][part]) for part in parts)]
+            for key, shown in names.items()]  # fmt: skip
+    return table(["read as in the caption", "the whole caption", *parts[1:]], rows)
 
 
 def films_taken_for(name: str) -> list[str]:
@@ -650,6 +668,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "films": partial(films, "kth-person1"), "films-captions": partial(films_captions, "kth-person1"),
     "people": partial(films, "people-film"), "people-captions": partial(films_captions, "people-film"),
     "people-taken-for": partial(films_taken_for, "people-film"),
+    "emoji": partial(films, "emoji-parts"), "emoji-parts": partial(emoji_parts, "emoji-parts"),
     "stories": stories, "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined,
     "distances": distances, "longer": longer, "beside": beside, "films-beside": films_beside,
     "beside-diffusion": beside_diffusion, "goals": goals,
