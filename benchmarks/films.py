@@ -52,7 +52,7 @@ def costs(model: syncdraw.SyncDraw, splits: dict[str, PreparedClips], seed: int)
     values = {}
     for split, clips in splits.items():
         result = bound(model, clips, protocol=model.config.protocol, seed=seed)
-        yardstick = Yardstick.of(splits["train"], clips, model.config.protocol)
+        yardstick = Yardstick.of(splits["train"], clips, model.config.protocol, len(clips))
         values[split] = {
             "L_X": result.reconstruction, "L_Z": result.divergence, "negative_elbo": result.negative_elbo,
             "standard_error": result.standard_error, "mean_image": yardstick.mean_image, "floor": yardstick.floor,

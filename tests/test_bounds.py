@@ -331,7 +331,7 @@ def test_anchors(protocol: Any) -> None:
     train = Fixed(random.integers(0, 256, (230, 2, 1, 3, 4), np.uint8))  # more than one batch
     train.videos[:, :, :, 0] = 0  # rows that are always black
     test = Fixed(random.integers(0, 256, (130, 2, 1, 3, 4), np.uint8))
-    anchors = anchor_costs(train, test, protocol, 117)
+    anchors = anchor_costs(train, test, protocol, np.arange(117))
     assert anchors["half"] == pytest.approx(24 * math.log(2))
     to_target = (lambda v: (v > 127).astype(float)) if protocol == "binary" else (lambda v: v / 255)
     mean = (to_target(train.videos).sum(0) + 0.5) / 231
@@ -343,7 +343,7 @@ def test_anchors(protocol: Any) -> None:
 
 def test_mean_pixel_beats_a_half_on_digits() -> None:
     train, test = BouncingMNIST(BOUNCING, "train"), BouncingMNIST(BOUNCING, "test")
-    anchors = anchor_costs(train, test, "grey", 20)
+    anchors = anchor_costs(train, test, "grey", np.arange(20))
     assert 0 < anchors["mean_pixel"] < anchors["half"]
 
 

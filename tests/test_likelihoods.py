@@ -178,7 +178,7 @@ def test_levels_begin_where_grey_has_arrived() -> None:
 def test_what_levels_are_held_against() -> None:
     """The mean image with the scale that fits it: on noise around a mean, nobody does better."""
     clips = Noisy(scale=0.02, count=200)
-    anchors = anchor_costs(clips, clips, "levels", 60)
+    anchors = anchor_costs(clips, clips, "levels", np.arange(60))
     means = torch.from_numpy(clips.means)
     best = level_costs(means, torch.from_numpy(clips.videos[:60]).double() / 255, torch.tensor(math.log(0.02)))
     assert anchors["mean_pixel"] == pytest.approx(best.sum().item() / 60, rel=0.01)

@@ -11,6 +11,7 @@ import torch
 from making_clips import textures, write_clip
 from syncdraw.config import CaptionConfig, SyncDrawConfig
 from syncdraw.datasets.clips import Clips
+from syncdraw.datasets.from_torch import as_clips
 from syncdraw.evaluation.bounds import anchor_costs, bound
 from syncdraw.evaluation.looks import Looks, motion, sharpness
 from syncdraw.training import TrainConfig, run
@@ -19,6 +20,17 @@ from syncdraw.training.own_clips import with_own_clips
 from syncdraw.training.run import train
 from syncdraw.training.settings import RunConfig
 from syncdraw.training.telling import Yardstick, beside_the_bar, farewell
+
+
+def test_a_yardstick_is_of_clips_from_all_over_a_training_set() -> None:
+    """A folder's clips lie in the order of their names, so that the first ones are all of one kind."""
+    grey = np.full((400, 4, 1, 8, 8), 0.5) * np.random.default_rng(0).random((400, 1, 1, 1, 1))
+    videos = torch.from_numpy(np.concatenate([np.zeros((400, 4, 1, 8, 8)), grey]).astype(np.float32))
+    dataset = as_clips(torch.utils.data.TensorDataset(videos))
+    yardstick, whole = (Yardstick.of(dataset, dataset, "grey", clips) for clips in (200, 800))
+    assert whole.floor > 0
+    assert yardstick.floor == pytest.approx(whole.floor, rel=0.1)
+    assert yardstick.mean_image == pytest.approx(whole.mean_image, rel=0.1)
 
 
 def test_sharpness_and_motion_pixel_by_pixel() -> None:
@@ -85,7 +97,7 @@ def test_a_run_on_own_clips_tells_what_it_is_held_against(
     trained = run.pretrained.load(str(tmp_path / "run"))
     result = bound(trained, held, protocol="grey", clips=200)
     for dataset in (seen, held):
-        mean = anchor_costs(seen, dataset, "grey", len(dataset))["mean_pixel"]
+        mean = anchor_costs(seen, dataset, "grey", np.arange(len(dataset)))["mean_pixel"]
         floor = bound(trained, dataset, protocol="grey", clips=200).entropy_floor
         yardstick = Yardstick.of(seen, dataset, "grey")
         assert (yardstick.mean_image, yardstick.floor) == pytest.approx((mean, floor), rel=1e-6)

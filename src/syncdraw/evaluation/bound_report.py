@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from syncdraw.config import Protocol
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bounds import anchor_costs, bits_per_dimension, bound, clip_count
@@ -43,7 +45,7 @@ def bound_report(
         protocols.append(own)
     for protocol in protocols:
         result = bound(model, dataset, protocol=protocol, clips=count, seed=seed, progress=True)
-        anchors = anchor_costs(train, dataset, protocol, count)
+        anchors = anchor_costs(train, dataset, protocol, np.arange(count))
         lines.append(
             f"{protocol:<8} {result.reconstruction:9.1f} {result.divergence:8.1f} {result.negative_elbo:9.1f} "
             f"{result.standard_error:5.1f} {result.entropy_floor:7.1f} {result.excess:8.1f} "

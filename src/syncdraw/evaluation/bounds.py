@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -115,8 +116,13 @@ def clip_costs(
 
 def batches(dataset: Dataset, count: int, batch_size: int, first: int = 0) -> Iterator[Clips]:
     """The first `count` clips of a data set, or those from `first` on, `batch_size` at a time."""
-    for start in range(first, count, batch_size):
-        yield dataset.take(np.arange(start, min(start + batch_size, count), dtype=np.int64))
+    return chosen(dataset, np.arange(first, count, dtype=np.int64), batch_size)
+
+
+def chosen(dataset: Dataset, numbers: NDArray[np.int64], batch_size: int) -> Iterator[Clips]:
+    """The clips of a data set with these numbers, `batch_size` at a time."""
+    for start in range(0, len(numbers), batch_size):
+        yield dataset.take(numbers[start : start + batch_size])
 
 
 @contextmanager
@@ -180,15 +186,17 @@ def bits_per_dimension(nats: float, shape: Sequence[int]) -> float:
 
 
 def anchor_costs(
-    train: Dataset, dataset: Dataset, protocol: Protocol, count: int, *, seen: int = 2000
+    train: Dataset, dataset: Dataset, protocol: Protocol, numbers: NDArray[np.int64], *, seen: int = 2000
 ) -> dict[str, float]:
     """What it costs, in nats per video, to predict 0.5 everywhere, and each pixel's mean over `seen` training clips.
+
+    The training clips are from all over their set; what is predicted are the clips of `dataset` with these numbers.
 
     For `levels`, the first is that all levels are equally likely, and the mean has the scale that fits training clips.
     """
     seen = min(len(train) or seen, seen)
     total = torch.zeros(1)
-    for batch in batches(train, seen, 20):
+    for batch in chosen(train, spread(len(train), seen), 20):
         total = total + targets(torch.from_numpy(batch.videos), protocol).double().sum(dim=0)
     # One more clip of grey, so that a pixel that never changed does not cost infinitely much.
     mean = (total + 0.5) / (seen + 1)
@@ -197,13 +205,13 @@ def anchor_costs(
         some = train.take(spread(len(train), 20)).videos
         logistic.fit(mean, targets(torch.from_numpy(some), protocol).double())
     cost = 0.0
-    for batch in batches(dataset, count, 20):
+    for batch in chosen(dataset, numbers, 20):
         videos = targets(torch.from_numpy(batch.videos), protocol).double()
         if logistic is not None:
             cost += level_costs(mean, videos, logistic.log_scale).sum().item()
         else:
             cost -= float((videos * mean.log() + (1 - videos) * (1 - mean).log()).sum())
     return {
-        "mean_pixel": cost / count,
+        "mean_pixel": cost / len(numbers),
         "half": math.prod(dataset.shape) * math.log(2 if logistic is None else 256),
     }

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from syncdraw.config import Protocol
-from syncdraw.datasets.clips import Dataset
-from syncdraw.evaluation.bounds import anchor_costs, batches, bits_per_dimension, clip_count, entropy_floor
+from syncdraw.datasets.clips import Dataset, spread
+from syncdraw.evaluation.bounds import anchor_costs, bits_per_dimension, chosen, clip_count, entropy_floor
 from syncdraw.model import SyncDraw
 from syncdraw.training.memory import resident, training_memory
 from syncdraw.training.processes import Processes
@@ -35,11 +36,16 @@ class Yardstick:
     shape: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, train: Dataset, dataset: Dataset, protocol: Protocol) -> Yardstick:
-        """That of the first clips of a data set, by the mean of the first training clips."""
-        count = clip_count(dataset, CLIPS)
-        anchors = anchor_costs(train, dataset, protocol, count, seen=CLIPS)
-        floors = [entropy_floor(clips, protocol) for clips in batches(dataset, count, 20)]
+    def of(cls, train: Dataset, dataset: Dataset, protocol: Protocol, clips: int = CLIPS) -> Yardstick:
+        """That of so many clips, by the mean of training clips.
+
+        Training shows clips from all over its set, and so are these; of another data set they are the first ones, which
+        are those that validation measures.
+        """
+        count = clip_count(dataset, clips)
+        numbers = spread(len(dataset), count) if dataset is train else np.arange(count)
+        anchors = anchor_costs(train, dataset, protocol, numbers, seen=CLIPS)
+        floors = [entropy_floor(some, protocol) for some in chosen(dataset, numbers, 20)]
         shape = dataset.shape if protocol == "levels" else None
         return cls(anchors["mean_pixel"], torch.cat(floors).mean().item(), shape)
 
