@@ -86,7 +86,7 @@ def shipped_cards() -> str:
 
 
 def table() -> str:
-    """The shipped models, two lines each: what it draws, its size, and how to draw with it; and where others are."""
+    """The shipped models: what each draws, its size, and how to draw from a caption with it; and where others are."""
     models = shipped_models()
     width = max(map(len, models), default=0)
     lines = []
@@ -96,11 +96,11 @@ def table() -> str:
         example = "digit 3 is moving left and right"
         if card.get("bouncing", {}).get("digits") == 2:
             example = "3 left and right and 5 up and down"  # in few words, so that lines fit on a screen
-        captioned = card["model"]["captions"]["route"] != "none"
-        caption = f' "{card.get("example", example)}"' if captioned else ""
         lines.append(f"{name:<{width}}  {card.get('about', '')} ({size:.1f} MB)")
-        lines.append(f"{'':<{width}}  syncdraw generate{caption} --model {name}")
-    lines += ["", "--model also takes a run folder, or hub:OWNER/NAME; syncdraw models --json tells what was measured"]
+        if card["model"]["captions"]["route"] != "none":
+            lines.append(f'{"":<{width}}  syncdraw generate "{card.get("example", example)}" --model {name}')
+    lines += ["", "the others draw without a caption: syncdraw generate --model mnist1"]
+    lines += ["--model also takes a run folder, or hub:OWNER/NAME; syncdraw models --json tells what was measured"]
     return "\n".join(lines)
 
 
