@@ -99,7 +99,7 @@ def table() -> str:
         lines.append(f"{name:<{width}}  {card.get('about', '')} ({size:.1f} MB)")
         if card["model"]["captions"]["route"] != "none":
             lines.append(f'{"":<{width}}  syncdraw generate "{card.get("example", example)}" --model {name}')
-    lines += ["", "the others draw without a caption: syncdraw generate --model mnist1"]
+    lines += ["", "The others need no caption:", f"{'':<{width}}  syncdraw generate --model mnist1"]
     lines += ["--model also takes a run folder, or hub:OWNER/NAME; syncdraw models --json tells what was measured"]
     return "\n".join(lines)
 
