@@ -106,14 +106,28 @@ def all_words() -> list[str]:
 
 # --- Reading ---------------------------------------------------------------------------------------------------------
 
-_TWICE = {"gray": "white", "fair": "light", "tanned": "tan", "blond": "blonde", "armor": "armour", "pants": "trousers"}
-_PHRASES = [
-    ("skin", r"(?P<value>{values})(?:[- ]skinned| skin)"), ("build", r"(?P<value>{values})"),
-    ("top", r"(?P<value>{values})"), ("bottom", r"(?P<value>{values})"), ("shoes", r"(?P<value>{values})"),
-    ("direction", r"facing (?P<value>{values})"), ("action", r"(?:is )?(?P<value>{values})"),
-]  # fmt: skip
-_FILLERS = {"a", "an", "and", "with", "in", "is", "wearing", "person", "who", "has"}
-_HAIR = re.compile(rf"(?:(?P<style>{'|'.join(HAIR_STYLES)}) ?)?(?P<colour>{'|'.join(HAIR_COLOURS)})? ?hair")
+_SAME = {
+    "gray": "white", "fair": "light", "pale": "light", "tanned": "tan", "blond": "blonde", "armor": "armour",
+    "pants": "trousers", "wears": "wearing", "lady": "woman", "guy": "man", "front": "forward", "us": "forward",
+    "back": "away", "backward": "away", "walks": "walking", "casts": "casting", "swings": "swinging",
+    "thrusts": "thrusting", "shoots": "shooting",
+}  # fmt: skip
+"""Words that are understood as others."""
+
+_FILLERS = {"a", "an", "and", "with", "in", "is", "wearing", "person", "who", "has", "facing", "to"}
+_HAIR = re.compile(rf"(?:\b(?P<style>{'|'.join(HAIR_STYLES)}) )?(?:\b(?P<colour>{'|'.join(HAIR_COLOURS)}) )?\bhair\b")
+_PHRASES = {"skin": r"(?P<value>{values}) skin(?:ned)?"}
+"""How an attribute is said, where it is not its value alone."""
+
+KNOWN_WORDS = frozenset(
+    {word for values in VALUES.values() for value in values for word in value.split()} | _SAME.keys() | _FILLERS
+    | {"hair", "skin", "skinned"}
+)  # fmt: skip
+"""Every word that is understood."""
+
+
+EXAMPLE = tell(Character(build=0, hair_style=1, hair_colour=0, top=TOPS.index("plate armour"), action=1, direction=0))
+"""A caption."""
 
 
 def parse_character(text: str) -> Character:
@@ -122,30 +136,31 @@ def parse_character(text: str) -> Character:
     Raises:
         UserError: it says what no caption of sprites says, or two things of one attribute.
     """
-    rest = " ".join(_TWICE.get(word, word) for word in normalise(text))
+    rest = " ".join(_SAME.get(word, word) for word in normalise(text))
     found: dict[str, int] = {}
 
-    def keep(name: str, value: str) -> None:
+    def keep(name: str, value: str | None) -> None:
+        if value is None:
+            return
         if name in found:
             raise UserError(f"the caption {text!r} says two things of the {name.replace('_', ' ')}")
         found[name] = VALUES[name].index(value)
 
     for match in _HAIR.finditer(rest):
-        for name, value in (("hair_style", match["style"]), ("hair_colour", match["colour"])):
-            if value:
-                keep(name, value)
+        keep("hair_style", match["style"])
+        keep("hair_colour", match["colour"])
     rest = _HAIR.sub(" , ", rest)
-    for name, pattern in _PHRASES:
-        phrase = re.compile(rf"\b{pattern.format(values='|'.join(VALUES[name]))}\b")
+    for name, values in VALUES.items():
+        if name in ("hair_style", "hair_colour"):
+            continue
+        phrase = re.compile(rf"\b{_PHRASES.get(name, '(?P<value>{values})').format(values='|'.join(values))}\b")
         for match in phrase.finditer(rest):
             keep(name, match["value"])
         rest = phrase.sub(" , ", rest)
     unknown = [word for word in rest.replace(",", " ").split() if word not in _FILLERS]
-    if unknown:
-        raise UserError(f"the caption {text!r} has {unknown[0]!r}, which is not understood there")
-    if not found:
-        raise UserError(f"the caption {text!r} says nothing of a character; one says, for example, "
-                        f"{tell(Character(0, 0, 0, 0, 0, 0, 0, 0, 0))!r}")  # fmt: skip
+    if unknown or not found:
+        reason = f"has {unknown[0]!r}, which is not understood there" if unknown else "says nothing of a character"
+        raise UserError(f"the caption {text!r} {reason}; one says, for example, {EXAMPLE!r}")
     return Character(**found)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 FRAMES, SIZE = 8, 64
 
 DIRECTIONS = ("left", "right", "forward", "away")
-"""Where a figure faces: to one's left or right, towards one, or away. Elsewhere a direction is an index into this tuple."""
+"""Where a figure faces: to one's left or right, towards one, or away. Elsewhere a direction is an index into this."""
 
 ACTIONS = ("walking", "casting a spell", "swinging a sword", "thrusting a spear", "shooting a bow")
 """Elsewhere an action is an index into this tuple. All but walking are done with something in the hands."""
@@ -232,11 +232,11 @@ def _held(action: int, hands: list[Vectors], forearms: list[Vectors]) -> dict[st
         along = forearms[0] + np.array([0.0, 0.55, 0.55])
         along /= np.linalg.norm(along, axis=-1, keepdims=True)
         return {"sword": [_rod(right, along, -2, 2.5, 1.3, 1.3, Material.WOOD),
-                          _rod(right, along, 3, 15, 1.9, 1.0, Material.METAL)]}  # fmt: skip
+                          _rod(right, along, 3, 13, 1.9, 1.0, Material.METAL)]}  # fmt: skip
     if action == THRUSTING:
         along = np.array([[-0.3, 0.2, 0.93]])
-        return {"spear": [_rod(right, along, -10, 15, 1.2, 1.2, Material.WOOD),
-                          _rod(right, along, 15, 19, 2.2, 1.0, Material.METAL)]}  # fmt: skip
+        return {"spear": [_rod(right, along, -10, 12, 1.2, 1.2, Material.WOOD),
+                          _rod(right, along, 12, 16, 2.2, 1.0, Material.METAL)]}  # fmt: skip
     if action == SHOOTING:
         bow: Part = []
         for up in (1.0, -1.0):
@@ -341,9 +341,11 @@ def painted_hair(style: int, action: int, direction: int) -> tuple[NDArray[np.ui
         cap = [lock((0, 1.6, -0.8), (0, 0.2, -1.2), HEAD_RADIUS + 0.7)]
         hanging: Part = []
         if name == "long":
-            hanging = [lock((0, 0, -3), (sway, -14, -4.5), 7.6, 6.0)]
+            hanging = [lock((0, 0, -3), (sway, -15, -4.5), 6.0, 3.0)]
+            cap += [lock((6.8 * side, -2, 0.5), (6.4 * side + sway / 2, -12, 0.5), 3.0, 1.8) for side in (-1, 1)]
         elif name == "tied":
             hanging = [lock((0, 3, -9), (0, 2, -12), 2.4, 3.2), lock((0, 2, -12), (sway, -10, -12.5), 3.2, 1.6)]
+            cap += [lock((0, 10, -2), (0, 11.5, -2), 3.4)]
         elif name == "spiky":
             cap += [lock((x, 6, z), (1.7 * x, 13.0 - 0.25 * abs(x), 1.2 * z - 1), 3.0, 0.5)
                     for x, z in ((-6, 0), (-2.5, 3), (2.5, 3), (6, 0), (0, -4), (-4, -5), (4, -5))]  # fmt: skip

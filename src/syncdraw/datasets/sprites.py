@@ -24,6 +24,7 @@ from syncdraw.datasets.sprite_captions import (
     SHOES,
     SKINS,
     TOPS,
+    VALUES,
     WORDINGS,
     Character,
     all_words,
@@ -32,9 +33,11 @@ from syncdraw.datasets.sprite_captions import (
 from syncdraw.datasets.sprite_figures import (
     ACTIONS,
     BUILDS,
+    CUTS,
     DIRECTIONS,
     FRAMES,
     HAIR_STYLES,
+    LEGS,
     SIZE,
     Material,
     painted,
@@ -60,8 +63,9 @@ _COLOURS: dict[str, tuple[int, int, int]] = {
     "hair blonde": (238, 200, 84), "hair brown": (132, 84, 46), "hair black": (62, 58, 72), "hair red": (206, 82, 40),
     "hair white": (224, 226, 232), "hair purple": (150, 86, 178),
     "cloth red": (204, 54, 58), "cloth blue": (58, 98, 196), "cloth green": (62, 146, 80),
-    "cloth yellow": (232, 196, 62), "cloth purple": (140, 76, 170), "cloth white": (232, 232, 238), "cloth black": (62, 62, 74),
-    "cloth brown": (134, 90, 54), "leather": (168, 112, 62), "plate": (168, 178, 196), "golden": (238, 186, 58),
+    "cloth yellow": (232, 196, 62), "cloth purple": (140, 76, 170), "cloth white": (232, 232, 238),
+    "cloth black": (62, 62, 74), "cloth brown": (134, 90, 54),
+    "leather": (168, 112, 62), "plate": (168, 178, 196), "golden": (238, 186, 58),
 }  # fmt: skip
 
 
@@ -82,20 +86,12 @@ def _fixed_palette() -> NDArray[np.uint8]:
 
 
 @cache
-def _palettes() -> dict[str, NDArray[np.uint8]]:
-    """Of each attribute that has a colour, its shades `[value, shade, 3]`."""
-
-    def shades(names: list[str]) -> NDArray[np.uint8]:
-        return np.stack([_shades(_COLOURS[name]) for name in names]).astype(np.uint8)
-
-    def first(values: tuple[str, ...]) -> list[str]:
-        words = [value.split(" ")[0] for value in values]
-        return [word if f"cloth {word}" not in _COLOURS else f"cloth {word}" for word in words]
-
-    return {
-        "skin": shades(list(SKINS)), "hair_colour": shades([f"hair {colour}" for colour in HAIR_COLOURS]),
-        "top": shades(first(TOPS)), "bottom": shades(first(BOTTOMS)), "shoes": shades(first(SHOES)),
-    }  # fmt: skip
+def palette_of(attribute: str) -> NDArray[np.uint8]:
+    """The colours of each value of an attribute that has a colour, RGB `[value, shade, 3]`."""
+    prefix = {"skin": "", "hair_colour": "hair ", "top": "cloth ", "bottom": "cloth ", "shoes": "cloth "}[attribute]
+    first = [value.split(" ")[0] for value in VALUES[attribute]]
+    colours = [_COLOURS.get(f"{prefix}{word}") or _COLOURS[word] for word in first]  # armour is no cloth
+    return np.stack([_shades(colour) for colour in colours]).astype(np.uint8)
 
 
 _MADE_OF = {
@@ -108,24 +104,25 @@ def drawn(characters: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Clips `[batch, 8, 3, 64, 64]` of characters by the numbers of their attributes, `[batch, 9]`."""
     videos = np.empty((len(characters), FRAMES, 3, SIZE, SIZE), np.uint8)
     for video, row in zip(videos, characters.tolist(), strict=True):
-        shown = Character(*row)
+        numbers = dict(zip(Character._fields, row, strict=True))
         palette = _fixed_palette()
         for name, materials in _MADE_OF.items():
             for material in materials:
-                palette[material] = _palettes()[name][getattr(shown, name)]
-        figure = painted(shown.build, _cut(shown.top), shown.bottom // (len(BOTTOMS) // 2), shown.hair_style,
-                         shown.action, shown.direction)  # fmt: skip
+                palette[material] = palette_of(name)[numbers[name]]
+        figure = painted(numbers["build"], cut_of(numbers["top"]), numbers["bottom"] // (len(BOTTOMS) // len(LEGS)),
+                         numbers["hair_style"], numbers["action"], numbers["direction"])  # fmt: skip
         np.copyto(video, palette.reshape(-1, 3)[figure].transpose(0, 3, 1, 2))
     return videos
 
 
-def kind_of_top(top: int) -> int:
+def cut_of(top: int) -> int:
+    """The cut of a top, an index into `CUTS`."""
+    return min(top // len(CLOTH), CUTS.index("armour"))
+
+
+def kind_of(top: int) -> int:
     """Which of `KINDS_OF_TOPS` a top is."""
-    return min(top // len(CLOTH), 3) + max(0, top - KINDS_OF_TOPS[3])
-
-
-def _cut(top: int) -> int:
-    return min(top // len(CLOTH), 3)
+    return cut_of(top) + max(0, top - KINDS_OF_TOPS[CUTS.index("armour")])
 
 
 def is_unseen(kind: int, hair_colour: int, action: int, direction: int) -> bool:
@@ -190,9 +187,14 @@ class Sprites:
         Raises:
             IndexError: a number is negative, or not below the length of a split that has an end.
         """
+        characters, captions = self.describe(indices)
+        return SpriteClips(drawn(characters), captions, characters)
+
+    def describe(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
+        """What `take` draws, as `SpriteClips` has it, without drawing it; the errors are those of `take`."""
         indices = checked(indices, len(self))
         characters = self._characters(indices)
-        return SpriteClips(drawn(characters), self._captions(indices, characters), characters)
+        return characters, self._captions(indices, characters)
 
     def wordings(self) -> list[str]:
         """Captions that hold every word that any split's captions may hold, and one that is as long as any."""
