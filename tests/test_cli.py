@@ -135,6 +135,7 @@ OPTIONS = {
     "--model.captions.route --bouncing.digits --train.max_steps --train.accumulate --train.optimizer.ema "
     "--train.start.model judge mnist1 paper/mnist1-captions",
     "train judge": "--folder --steps --batch_size --seed",
+    "train sprite_reader": "--folder --steps --batch_size --seed",
     "evaluate": "bounds captions distances compare",
     "evaluate bounds": "MODEL --data --split --clips --seed --refine_steps --importance_samples --json_file --device",
     "evaluate captions": "MODEL --data --samples --seed --temperature --json_file --device",
