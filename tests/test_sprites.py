@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+import sprites
 from syncdraw import UserError, cards, pretrained, wordings
 from syncdraw.datasets import open_dataset
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
@@ -389,6 +390,12 @@ def test_entropies_by_hand() -> None:
     assert unsure == pytest.approx(
         {"intra_entropy": np.log(20), "inter_entropy": np.log(20), "inception_score": 1}, abs=1e-5
     )
+
+
+def test_psnr_by_hand() -> None:
+    """A tenth off everywhere is 20 decibels, a hundredth 40."""
+    off = torch.tensor([0.1, 0.01]).view(2, 1, 1, 1, 1)
+    assert sprites.psnr(torch.zeros(2, 3, 3, 4, 4) + off, torch.zeros(2, 3, 3, 4, 4)).tolist() == pytest.approx([20, 40])
 
 
 class Renderer:
