@@ -1049,7 +1049,10 @@ def test_a_terminal_that_knows_ascii_alone(folder: Path) -> None:
 def test_reproduce_says_what_there_is(wrong: Any) -> None:
     assert "unknown command 'table2': did you mean table1?" in wrong("reproduce", "table2")
     assert '"0" for --seeds. Must be >= 1' in wrong("reproduce", "table1", "--seeds", "0")
-    assert 'unable to convert "huge"' in wrong("reproduce", "table1", "--budget", "huge")
+    for budget in ("huge", "1.5"):
+        said = wrong("reproduce", "table1", "--budget", budget)
+        assert f"--budget: '{budget}' is no whole number, nor smoke or full" in said
+    assert 'Invalid value "0" for --budget' in wrong("reproduce", "table1", "--budget", "0")
 
 
 # --- rate ------------------------------------------------------------------------------------------------------------
