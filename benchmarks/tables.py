@@ -125,7 +125,7 @@ BY_RECIPE = {
     "emoji-captions": "its recipe",
     "sprites-captions": "its recipe",
     "mnist2": "its recipe",
-    "mnist2-captions": "its recipe, stopped at step 1,579",
+    "mnist2-captions": "its recipe",
 }
 """The shipped models that `syncdraw train NAME` has made."""
 
