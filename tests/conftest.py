@@ -14,7 +14,7 @@ from jaxtyping import install_import_hook
 CHECKED = (
     "attention", "captions", "config", "encoders", "extensions", "gaussian", "likelihoods", "model", "priors", "vgan",
 )  # fmt: skip
-install_import_hook([f"syncdraw.{name}" for name in CHECKED], "beartype.beartype")
+install_import_hook([f"syncdraw.{name}" for name in CHECKED], "shape_checks.once")
 torch.set_num_threads(1)
 # A suite that was started in the background ignores Ctrl-C, as a run there does; tests of it need the usual handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
