@@ -1,42 +1,82 @@
-"""What jaxtyping is told to check calls with: beartype, which looks at each kind of call once."""
+"""Calls into the model's modules are held to their annotations by jaxtyping and beartype, each kind of call once.
+
+Tiny models make the same few calls many thousand times, and checking takes longer than computing.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+import inspect
+import threading
+from collections.abc import Callable, Hashable, Iterable
+from types import FunctionType
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import torch
-from beartype import beartype
 from torch import nn
 
 _SIZED = (torch.Tensor, nn.Parameter, np.ndarray)  # and no classes made of them, whose shapes may be unknown
 _NAMED = (type(None), bool, int, str)
+_jaxtyped = jaxtyping.jaxtyped
 
 
-def once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`beartype`, which is not asked again about a call that looks like one that it has found right.
+def install(modules: Iterable[str]) -> None:
+    """Before they are imported. Jaxtyping's hook puts `jaxtyping.jaxtyped` before all that they define."""
+    jaxtyping.jaxtyped = remembering  # type: ignore[assignment]
+    jaxtyping.install_import_hook(list(modules), "beartype.beartype")
 
-    Jaxtyping hands over functions of arguments, and of arguments and a result, that do nothing but be checked. What
-    beartype and jaxtyping say of a call depends on nothing that `_looks` leaves out, and tiny models make the same few
-    calls many thousand times.
+
+def remembering(*, typechecker: Any) -> Callable[[Any], Any]:
+    """`jaxtyped`, which does not look again at a call that looks like one that it has found right, result and all.
+
+    What it finds depends on nothing that `_looks` leaves out.
     """
-    checked = beartype(function)
-    right: set[Hashable] = set()
+    decorate = _jaxtyped(typechecker=typechecker)
 
-    @functools.wraps(function)
-    def check(*arguments: Any, **named: Any) -> None:
-        try:
-            call = (*map(_looks, arguments), *named, *map(_looks, named.values()))
-        except _UnknownError:
-            checked(*arguments, **named)
-            return
-        if call not in right:
-            checked(*arguments, **named)
-            right.add(call)
+    def decorated(function: Any) -> Any:
+        checked = decorate(function)
+        if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
+            return checked
+        held = threading.local()
 
-    return check
+        def give(*_: Any, **__: Any) -> Any:
+            return held.result
+
+        same = FunctionType(give.__code__, function.__globals__, closure=give.__closure__)
+        checked_given = decorate(functools.update_wrapper(same, function))
+        right: dict[Hashable, set[Hashable]] = {}
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            try:
+                asked = (*map(_looks, arguments), *named, *map(_looks, named.values()))
+            except _UnknownError:
+                return checked(*arguments, **named)
+            results = right.get(asked)
+            if results is None:  # what is wrong with arguments is said before anything is computed
+                result = checked(*arguments, **named)
+                right[asked] = set()
+                return result
+            result = function(*arguments, **named)
+            try:
+                answer = _looks(result)
+            except _UnknownError:
+                answer = None
+            if answer is None or answer not in results:
+                held.result = result
+                try:
+                    checked_given(*arguments, **named)
+                finally:
+                    del held.result
+                if answer is not None:
+                    results.add(answer)
+            return result
+
+        return call
+
+    return decorated
 
 
 class _UnknownError(Exception):

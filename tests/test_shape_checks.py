@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pytest
 import torch
-from jaxtyping import Float, TypeCheckError, UInt8, jaxtyped
+from beartype import beartype
+from jaxtyping import Float, TypeCheckError, UInt8
 from torch import Tensor
 
-from shape_checks import once
+from shape_checks import remembering
 from syncdraw.gaussian import Gaussian, choose
 
 
@@ -74,7 +75,7 @@ WRONG: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
 
 
 def test_what_is_wrong_is_found_before_and_after_what_is_right() -> None:
-    checked = {function: jaxtyped(function, typechecker=once) for function, _ in RIGHT}
+    checked = {function: remembering(typechecker=beartype)(function) for function, _ in RIGHT}
     for _ in range(3):
         for function, arguments in WRONG:
             with pytest.raises(TypeCheckError):
@@ -88,7 +89,7 @@ def test_names_of_arguments_count() -> None:
     def product(left: Float[Tensor, "row inner"], right: Float[Tensor, "inner column"]) -> Float[Tensor, "row column"]:
         return left @ right
 
-    checked = jaxtyped(product, typechecker=once)
+    checked = remembering(typechecker=beartype)(product)
     one, other = torch.zeros(2, 3), torch.zeros(3, 1)
     checked(left=one, right=other)
     checked(right=other, left=one)
@@ -106,14 +107,39 @@ def test_the_package_is_checked() -> None:
             Gaussian(torch.zeros(2), torch.ones(2)).at(torch.zeros(2).long())
 
 
-def test_a_call_that_was_right_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_was_right_is_not_looked_at_again() -> None:
     asked: list[Any] = []
 
     def looking(function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments, **named: asked.append(arguments)
 
-    monkeypatch.setattr("shape_checks.beartype", looking)
-    check = once(kept)
-    for arguments in ((ROWS, 1.5), (ROWS, 2.5), (ROWS + 1, 3.5), (ROWS.T, 4.5), ([ROWS], 1), ([ROWS], 1)):
-        check(*arguments)
-    assert len(asked) == 4  # two shapes, and a list twice, which may hold anything
+    check = remembering(typechecker=looking)(kept)
+    for arguments, more in (
+        ((ROWS, 1.5), 2),  # before and after
+        ((ROWS, 2.5), 2),
+        ((ROWS + 1, 3.5), 0),
+        ((ROWS.T, 4.5), 2),
+        (([ROWS], 1), 2),
+        (([ROWS], 1), 2),  # a list may hold anything
+    ):
+        before = len(asked)
+        assert check(*arguments) == arguments[1]
+        assert len(asked) - before == more
+
+
+def test_a_function_is_called_once_and_its_result_alone_may_be_wrong() -> None:
+    calls: list[int] = []
+
+    def next_result(rows: Float[Tensor, "row number"]) -> Float[Tensor, "row number"]:
+        calls.append(1)
+        return rows if len(calls) < 4 else rows.T
+
+    checked = remembering(typechecker=beartype)(next_result)
+    for _ in range(3):
+        assert checked(ROWS) is ROWS
+    with pytest.raises(TypeCheckError, match="return value"):
+        checked(ROWS)
+    assert len(calls) == 4
+    with pytest.raises(TypeCheckError, match="parameters"):
+        checked(ROWS[0])
+    assert len(calls) == 4
