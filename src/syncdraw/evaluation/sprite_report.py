@@ -88,7 +88,7 @@ def sprite_report(
         clips = Sprites("test", kind).take(np.arange(samples))
         captions = clips.captions or []
         dealt = [captions[i] for i in np.random.default_rng(seed).permutation(samples)]
-        real = torch.cat([reader.read(unit(torch.from_numpy(some))) for some in np.array_split(clips.videos, 8)])
+        real = torch.cat([reader.read(unit(some)) for some in torch.from_numpy(clips.videos).split(100)])
         drawn = torch.cat([reader.read(some) for some in sample_batches(model, captions, seed, temperature)])
         rows += [
             (f"real test clips, {kind} captions", fidelity(real, captions)),
