@@ -5,7 +5,7 @@ measured is the stored model, so that a folder that holds weights in half precis
 measure a shipped model again: python benchmarks/ship.py src/syncdraw/weights/NAME NAME
 
 Bounds are of the first 2,000 clips of the test split; samples, at temperatures 1 and 0.7, are read by the judge where
-the model draws digits.
+the model draws digits, and by the reader of sprites where it draws those.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from syncdraw import pretrained
 from syncdraw.datasets import BUILT_IN
 from syncdraw.errors import UserError
 from syncdraw.evaluation.bound_report import bound_report
-from syncdraw.evaluation.captions import JUDGED, caption_report, clips_report
+from syncdraw.evaluation.captions import JUDGED, clips_report, suited_report
 from syncdraw.files import atomic_path
 from syncdraw.training import read_recipe
 
@@ -44,7 +44,9 @@ def card_of(arguments: argparse.Namespace) -> dict[str, Any]:
     card = {key: known[key] for key in ("trained", "data", "bouncing") if key in known}
     if card["data"] not in BUILT_IN:  # a folder of this machine
         card.pop("bouncing", None)
-        card |= {"data": arguments.data or known["data"], "example": arguments.example or known.get("example")}
+        card |= {"data": arguments.data or known["data"]}
+    if example := arguments.example or known.get("example"):
+        card["example"] = example
     for key in ("about", "recipe", "hardware", "command"):
         value = getattr(arguments, key) or known.get(key)
         if value is None and key == "command":
@@ -80,7 +82,11 @@ def metrics_of(measured: dict[str, Any], clips: int, samples: int) -> dict[str, 
         metrics[f"clips that read as their own caption ({samples} samples)"] = shown
     for name, values in (measured.get("samples", {}) | cool).items():
         if isinstance(values, dict) and name != "reading":
-            shown = ", ".join(f"{key.replace('_', ' ')} {100 * share:.1f} %" for key, share in values.items())
+            shares = {key.replace("_", " "): share for key, share in values.items()}
+            nats = "intra entropy" in shares
+            shown = ", ".join(
+                f"{key} {share:.3f}" if nats else f"{key} {100 * share:.1f} %" for key, share in shares.items()
+            )
             metrics[f"{name} ({samples})"] = shown
     return metrics
 
@@ -109,9 +115,9 @@ def main() -> None:
     bounds = bound_report(model, card, data=data, split="test", clips=arguments.clips, seed=0)
     print(bounds.text, flush=True)
     measured: dict[str, Any] = {"trained": card.get("trained"), "bounds": bounds.values}
-    if card["data"] in JUDGED:
+    if card["data"] in (*JUDGED, "sprites"):
         for key, temperature in (("samples", 1.0), ("cool", COOL)):
-            report = caption_report(model, card, samples=arguments.samples, seed=0, temperature=temperature)
+            report = suited_report(model, card, data=None, samples=arguments.samples, seed=0, temperature=temperature)
             print(report.text, flush=True)
             measured[key] = report.values
     elif model.captioned:

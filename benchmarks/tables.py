@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from communication import sent
 from syncdraw import pretrained
 from syncdraw.config import FROM_DATA
+from syncdraw.evaluation.sprite_report import ATTRIBUTES as SPRITE_ATTRIBUTES
 from syncdraw.evaluation.stories import ATTRIBUTES
 from syncdraw.training import RunConfig, read_recipe
 
@@ -36,6 +37,8 @@ TABLE_1 = {
 """Sync-DRAW's lines of v2's Table 1, nats per video, beside each shipped model of its data."""
 
 SHIPPED = (*TABLE_1, "mnist-stories")
+
+SPRITES = "sprites-captions"
 
 OF_CLIPS = {"emoji-captions": "animated emoji, from a caption", "people": "a film of six people, from a caption"}
 """The shipped models of other things than digits, and what they draw."""
@@ -85,6 +88,10 @@ def models() -> list[str]:
         reading = measured(name)["samples"]["reading"]
         shown = f"read as captioned: {percent(reading['seen'])}; unseen captions: {percent(reading['unseen'])}"
         rows.append([f"`{name}`", drawn, shown, ""])
+    shares = measured(SPRITES)["samples"]
+    matched = (percent(shares[f"samples, {kind} captions"]["caption_match"]) for kind in ("seen", "unseen"))
+    shown = "captions matched: {}; unseen captions: {}".format(*matched)
+    rows.append([f"`{SPRITES}`", "small characters, from a caption", shown, ""])
     head = ["model", "draws", "samples that can be read (of real clips)", "-ELBO, binary pixels (the paper's Table 1)"]
     return table(head, rows)
 
@@ -99,7 +106,7 @@ def bounds() -> list[str]:
 
 def training() -> list[str]:
     rows = []
-    for name in (*SHIPPED, *OF_CLIPS):
+    for name in (*SHIPPED, *OF_CLIPS, SPRITES):
         trained = measured(name)["trained"]
         whole = trained.get("all_stages", trained)
         stages = whole.get("stages", 1)
@@ -116,8 +123,9 @@ BY_RECIPE = {
     "mnist-stories": "its recipe",
     "people": "its recipe",
     "emoji-captions": "its recipe",
+    "sprites-captions": "its recipe",
     "mnist2": "its recipe",
-    "mnist2-captions": "its recipe, stopped at step 1,579",
+    "mnist2-captions": "its recipe",
 }
 """The shipped models that `syncdraw train NAME` has made."""
 
@@ -125,7 +133,7 @@ BY_RECIPE = {
 def recipes() -> list[str]:
     """What `syncdraw train NAME` does for each shipped model, and whether the model was made by it."""
     rows = []
-    for name in (*SHIPPED, *OF_CLIPS):
+    for name in (*SHIPPED, *OF_CLIPS, SPRITES):
         stages = read_recipe(name).stages
         source = stages[0].config.train.start.model
         steps = " + ".join(f"{stage.config.train.max_steps:,}" for stage in stages)
@@ -175,6 +183,30 @@ def stories() -> list[str]:
             shares = measured("mnist-stories")["samples"][key]
             rows.append([key, *(percent(shares[name]) for name in names)])
     return table(["", *names.values()], rows)
+
+
+def sprites() -> list[str]:
+    """What samples of sprites show of their captions, beside real clips and captions that were dealt anew."""
+    names = {"caption_match": "whole captions"} | {name: name for name in SPRITE_ATTRIBUTES}
+    rows = []
+    for kind in ("seen", "unseen"):
+        for which, shown in (("samples", "samples"), ("cool", "samples at temperature 0.7")):
+            shares = measured(SPRITES)[which][f"samples, {kind} captions"]
+            rows.append([f"{shown}, {kind} captions", *(percent(shares[name]) for name in names)])
+        for key in (f"real test clips, {kind} captions", f"samples, {kind} captions dealt anew"):
+            shares = measured(SPRITES)["samples"][key]
+            rows.append([key, *(percent(shares[name]) for name in names)])
+    return table(["", *names.values()], rows)
+
+
+def sprite_reader() -> list[str]:
+    """What the reader of sprites reads of real test clips."""
+    shares = json.loads((pretrained.SHIPPED / "sprite_reader" / "config.json").read_text())["measured"]
+    names = [name for name in shares if name not in ("clips", "whole")]
+    return table(
+        ["all of it", *(name.replace("_", " ") for name in names)],
+        [[percent(shares["whole"]), *(percent(shares[name]) for name in names)]],
+    )
 
 
 def films_content() -> list[str]:
@@ -669,7 +701,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "people": partial(films, "people-film"), "people-captions": partial(films_captions, "people-film"),
     "people-taken-for": partial(films_taken_for, "people-film"),
     "emoji": partial(films, "emoji-parts"), "emoji-parts": partial(emoji_parts, "emoji-parts"),
-    "stories": stories, "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined,
+    "stories": stories, "sprites": sprites,
+    "sprite-reader": sprite_reader, "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined,
     "distances": distances, "longer": longer, "beside": beside, "films-beside": films_beside,
     "beside-diffusion": beside_diffusion, "goals": goals,
     "equal-time": lambda: equal_time("ablation"),

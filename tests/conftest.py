@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
+
+import shape_checks
 
 # Before any test imports the package. Tiny models are fastest on one thread, and the same everywhere.
 CHECKED = (
     "attention", "captions", "config", "encoders", "extensions", "gaussian", "likelihoods", "model", "priors", "vgan",
 )  # fmt: skip
-install_import_hook([f"syncdraw.{name}" for name in CHECKED], "beartype.beartype")
+shape_checks.install(f"syncdraw.{name}" for name in CHECKED)
 torch.set_num_threads(1)
 # A suite that was started in the background ignores Ctrl-C, as a run there does; tests of it need the usual handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -19,6 +19,7 @@ import torch
 from syncdraw import pretrained
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Clips
+from syncdraw.datasets.sprites import Sprites
 from syncdraw.reading import read_settings
 
 FILE = Path(__file__).with_suffix(".json")
@@ -35,6 +36,8 @@ def checksum(name: str) -> str:
 
 def clips_for(card: dict[str, Any], name: str) -> Clips:
     """Test clips of digits; for a model of clips that do not ship, noise with the card's caption."""
+    if card.get("data") == "sprites":
+        return Sprites("test").take(np.arange(CLIPS))
     if "bouncing" in card:
         config = read_settings(BouncingMNISTConfig, card["bouncing"], name)
         return BouncingMNIST(config, "test").take(np.arange(CLIPS))

@@ -135,18 +135,20 @@ OPTIONS = {
     "--model.captions.route --bouncing.digits --train.max_steps --train.accumulate --train.optimizer.ema "
     "--train.start.model judge mnist1 paper/mnist1-captions",
     "train judge": "--folder --steps --batch_size --seed",
+    "train sprite_reader": "--folder --steps --batch_size --seed",
     "evaluate": "bounds captions distances compare",
     "evaluate bounds": "MODEL --data --split --clips --seed --refine_steps --importance_samples --json_file --device",
     "evaluate captions": "MODEL --data --samples --seed --temperature --json_file --device",
     "evaluate distances": "MODEL --data --samples --seed --temperature --i3d --trust_i3d --json_file --device",
     "evaluate compare": "MODELS --data --samples --seed --json_file --device",
     "export": "MODEL -o --out",
-    "prepare": "folder kth ucf101 tgif vgan weizmann",
+    "prepare": "folder kth ucf101 tgif vgan weizmann sprites",
     "prepare folder": "SOURCE -o --out --frames --file_column --caption_column --check --workers --quiet",
     "prepare kth": "SOURCE -o --out --frames --actions --check",
     "prepare ucf101": "SOURCE -o --out --fold --check",
     "prepare tgif": "SOURCE -o --out --download --no-one_person --check",
     "prepare vgan": "SOURCE -o --out --list_file --check",
+    "prepare sprites": "SOURCE -o --out --actions --ground --check",
     "prepare weizmann": "SOURCE -o --out --frames --mirror --check",
     "models": "--json",
     "picture": "MODEL KIND samples canvases compare alignment curves --caption --video --num --seed --beside "
@@ -1048,7 +1050,9 @@ def test_a_terminal_that_knows_ascii_alone(folder: Path) -> None:
 def test_reproduce_says_what_there_is(wrong: Any) -> None:
     assert "unknown command 'table2': did you mean table1?" in wrong("reproduce", "table2")
     assert '"0" for --seeds. Must be >= 1' in wrong("reproduce", "table1", "--seeds", "0")
-    assert 'unable to convert "huge"' in wrong("reproduce", "table1", "--budget", "huge")
+    for budget in ("huge", "1.5", "0", "-3"):
+        said = wrong("reproduce", "table1", "--budget", budget)
+        assert said == f"Invalid value for --budget: '{budget}' is no whole number above 0, nor smoke or full"
 
 
 # --- rate ------------------------------------------------------------------------------------------------------------

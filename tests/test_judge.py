@@ -329,7 +329,7 @@ def test_training_writes_a_judge_that_loads_and_depends_on_the_seed_alone(
 def test_the_judge_knows_no_model() -> None:
     imported = {
         node.module
-        for part in ("finding", "judge", "judge_training", "readings")
+        for part in ("finding", "frozen", "judge", "judge_training", "readings")
         for node in ast.walk(ast.parse(Path(judging.__file__).with_name(f"{part}.py").read_text()))
         if isinstance(node, ast.ImportFrom) and node.module
     }
@@ -339,6 +339,7 @@ def test_the_judge_knows_no_model() -> None:
         "syncdraw.datasets.idx",
         "syncdraw.errors",
         "syncdraw.evaluation.finding",
+        "syncdraw.evaluation.frozen",
         "syncdraw.evaluation.judge",
         "syncdraw.evaluation.readings",
         "syncdraw.files",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import subprocess
@@ -45,6 +46,7 @@ def names_in(module: str, tree: ast.AST) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def imported(module: str) -> set[str]:
     """The modules of ours that a module imports."""
     found = set()
@@ -54,8 +56,6 @@ def imported(module: str) -> set[str]:
         found |= {next((c for c in candidates if c in MODULES), "")} - {""}
     return found
 
-
-IMPORTS = {module: imported(module) for module in MODULES}
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "ground": (
@@ -98,19 +98,19 @@ def members(layer: str) -> set[str]:
 
 
 def assert_none(modules: set[str], forbidden: set[str]) -> None:
-    wrong = {f"{module} imports {name}" for module in modules for name in IMPORTS[module] & forbidden}
+    wrong = {f"{module} imports {name}" for module in modules for name in imported(module) & forbidden}
     assert not wrong
 
 
 def test_the_parser_sees_what_is_there() -> None:
     """These imports exist, so that the tests below are about something."""
-    assert "syncdraw.model" in IMPORTS["syncdraw.training.run"]
-    assert "syncdraw.pretrained" in IMPORTS["syncdraw.training.run"]  # from syncdraw import pretrained
-    assert "syncdraw.errors" in IMPORTS["syncdraw.cli"]
-    assert "syncdraw.evaluation.bound_report" in IMPORTS["syncdraw.cli.evaluate"]  # inside a function
-    assert "syncdraw.model" not in IMPORTS["syncdraw.wordings"]  # for type checkers alone
-    assert "syncdraw.datasets.clips" in IMPORTS["syncdraw.datasets.bouncing_mnist"]
-    assert "syncdraw.datasets" in IMPORTS["syncdraw.training.settings"]
+    assert "syncdraw.model" in imported("syncdraw.training.run")
+    assert "syncdraw.pretrained" in imported("syncdraw.training.run")  # from syncdraw import pretrained
+    assert "syncdraw.errors" in imported("syncdraw.cli")
+    assert "syncdraw.evaluation.bound_report" in imported("syncdraw.cli.evaluate")  # inside a function
+    assert "syncdraw.model" not in imported("syncdraw.wordings")  # for type checkers alone
+    assert "syncdraw.datasets.clips" in imported("syncdraw.datasets.bouncing_mnist")
+    assert "syncdraw.datasets" in imported("syncdraw.training.settings")
 
 
 def test_every_module_has_its_place() -> None:
@@ -162,7 +162,7 @@ def test_the_training_loop_knows_no_model_but_by_its_functions() -> None:
 
 def test_nothing_imports_the_command_line() -> None:
     command_line = {module for module in MODULES if within(module, "cli")}
-    assert [m for m in MODULES if IMPORTS[m] & command_line and m not in command_line] == ["syncdraw.__main__"]
+    assert [m for m in MODULES if imported(m) & command_line and m not in command_line] == ["syncdraw.__main__"]
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
@@ -171,7 +171,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     def visit(module: str, path: tuple[str, ...]) -> None:
         assert module not in path, " -> ".join([*path, module])
         if module not in done:
-            for name in sorted(IMPORTS[module]):
+            for name in sorted(imported(module)):
                 visit(name, (*path, module))
             done.append(module)
 

@@ -791,6 +791,14 @@ def test_weizmann_with_films_that_are_of_no_use(weizmann, tmp_path):
 # ---- all of them -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def sprites(tmp_path):
+    for layer in ("body", "bottomwear", "topwear", "hair", "shoes"):
+        (tmp_path / "sprites" / layer).mkdir(parents=True)
+        Image.new("RGBA", (832, 1344), "red").save(tmp_path / "sprites" / layer / "1.png")
+    return tmp_path / "sprites"
+
+
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_every_data_set_checks_without_writing(name, request, tmp_path):
     if name == "folder":

@@ -89,7 +89,7 @@ def table() -> str:
     """The shipped models: what each draws, its size, and how to draw from a caption with it; and where others are."""
     models = shipped_models()
     width = max(map(len, models), default=0)
-    lines = []
+    lines, before = [], ""
     for name, folder in models.items():
         card = load_card(name)
         size = (folder / WEIGHTS_FILE).stat().st_size / 1e6
@@ -97,8 +97,10 @@ def table() -> str:
         if card.get("bouncing", {}).get("digits") == 2:
             example = "3 left and right and 5 up and down"  # in few words, so that lines fit on a screen
         lines.append(f"{name:<{width}}  {card.get('about', '')} ({size:.1f} MB)")
-        if card["model"]["captions"]["route"] != "none":
-            lines.append(f'{"":<{width}}  syncdraw generate "{card.get("example", example)}" --model {name}')
+        example = card.get("example", example) if card["model"]["captions"]["route"] != "none" else ""
+        if example and example != before:  # a sibling of the model above draws from the same captions
+            lines.append(f'{"":<{width}}  syncdraw generate "{example}" --model {name}')
+        before = example
     lines += ["", "The others need no caption:", f"{'':<{width}}  syncdraw generate --model mnist1"]
     lines += ["--model also takes a run folder, or hub:OWNER/NAME; syncdraw models --json tells what was measured"]
     return "\n".join(lines)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -23,6 +24,22 @@ def did_you_mean(word: str, names: Iterable[str], cutoff: float = 0.6) -> str:
     return f"did you mean {near[0]}? " if near else ""
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Whether an error tells that memory is full. torch has a class for a GPU's, and none for a computer's."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in ("out of memory", "allocate memory"))
+@contextmanager
+def within_memory(otherwise: str) -> Iterator[None]:
+    """Where memory is full, that is said in a sentence.
+
+    torch has a class for a GPU's memory that is full, and none for a computer's.
+
+    Args:
+        otherwise: the sentence.
+
+    Raises:
+        UserError: in place of the several kinds of error that tell of it.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        signs = ("out of memory", "allocate memory")
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in signs):
+            raise
+        raise UserError(otherwise) from error

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from syncdraw.cards import load_card, shipped_models
-from syncdraw.datasets import BUILT_IN
+from syncdraw.datasets import BUILT_IN, sprite_captions
 from syncdraw.datasets.bouncing_mnist import DIAGONAL, MOTIONS, STILL, caption
 from syncdraw.datasets.story_captions import KNOWN_WORDS, NUMBERS, USUAL, Story, parse_story, tell
 from syncdraw.devices import Device, start_torch
@@ -73,11 +73,23 @@ def understood_story(text: str) -> str:
     raise UserError(f"the caption {text!r} is not understood; did you mean {likely!r}?")
 
 
-def _known(word: str) -> str | None:
-    """The word of a story that somebody has typed, if there is one like it; numbers are not guessed."""
-    if word in KNOWN_WORDS:
+def understood_character(text: str) -> str:
+    """The sentence of `datasets.sprite_captions.tell` that somebody means, of a clip of sprites.
+
+    What is said may come in any order, and a word that is mistyped is taken as the nearest one.
+
+    Raises:
+        UserError: the text means no such sentence; it says which word is not known, or what is said twice.
+    """
+    nearest = (_known(word, sprite_captions.KNOWN_WORDS) or word for word in normalise(text))
+    return sprite_captions.tell(sprite_captions.parse_character(" ".join(nearest)))
+
+
+def _known(word: str, words: Collection[str] = KNOWN_WORDS) -> str | None:
+    """The word that somebody has typed, if there is one like it among `words`; numbers are not guessed."""
+    if word in words:
         return word
-    return next(iter(difflib.get_close_matches(word, sorted(KNOWN_WORDS), n=1, cutoff=0.75)), None)
+    return next(iter(difflib.get_close_matches(word, sorted(words), n=1, cutoff=0.75)), None)
 
 
 def _nearest(text: str) -> str:
@@ -125,7 +137,7 @@ def _of_clips(captions: Sequence[str]) -> str | None:
     known = {}
     for name in shipped_models():
         card = load_card(name)
-        if card.get("data") not in BUILT_IN:
+        if card.get("data") == "sprites" or card.get("data") not in BUILT_IN:
             known[name] = len(words.intersection(card["model"].get("captions", {}).get("vocabulary", ())))
     likely = max(known, key=known.__getitem__, default=None)
     return likely if likely and 4 * known[likely] > 3 * len(words) else None
@@ -185,7 +197,8 @@ def sentences_for(model: SyncDraw | VGAN, captions: Sequence[str], card: dict[st
     digits = card.get("data") == "bouncing_mnist" and not card.get("bouncing", {}).get("glyphs")
     stories = card.get("data") == "mnist_stories"
     if captions:
-        read = understood_story if stories else understood if digits else str
+        ways = {"mnist_stories": understood_story, "sprites": understood_character}
+        read = ways.get(card.get("data", ""), understood if digits else str)
         return [read(text) for text in captions]
     config: Any = model.config  # of a SyncDraw, for no other draws from captions
     words = ", ".join(config.captions.vocabulary[:20])

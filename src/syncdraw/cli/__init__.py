@@ -11,7 +11,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 
 from syncdraw.cli import commands, evaluate
-from syncdraw.errors import UserError, did_you_mean, lacks_memory
+from syncdraw.errors import UserError, did_you_mean, within_memory
 
 app = App(
     name="syncdraw",
@@ -38,29 +38,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # For file names and captions, on a terminal that knows ASCII alone.
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
+        with within_memory("there is not enough memory; lower --num, --scale or --clips, or close other programs, or "
+                           "take --device cpu on a GPU"):  # fmt: skip
+            app(arguments, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
-    except CycloptsError as error:
-        _fail(_sentence(error))
-    except UserError as error:
-        _fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it ends
         sys.exit(141)
-    except OSError as error:
-        # A full disk or a read-only folder, outside of what atomic_path reports.
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
-    except (MemoryError, RuntimeError) as error:
-        if not lacks_memory(error):
-            raise
-        _fail("there is not enough memory; lower --num, --scale or --clips, or close other programs, or take "
-              "--device cpu on a GPU")  # fmt: skip
+    except (CycloptsError, UserError, OSError) as error:
+        print(f"syncdraw: error: {' '.join(_sentence(error).split())}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt as interruption:
         print(f"syncdraw: {str(interruption) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
 
 
-def _sentence(error: CycloptsError) -> str:
+def _sentence(error: CycloptsError | UserError | OSError) -> str:
+    if isinstance(error, OSError):  # a full disk or a read-only folder, outside of what atomic_path reports
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    if isinstance(error, UserError):
+        return str(error)
     if not isinstance(error, (UnknownCommandError, UnusedCliTokensError)):
         return str(error.__cause__ if isinstance(error.__cause__, UserError) else error)  # of an option's own check
     word = (error.unused_tokens or [""])[0]
@@ -69,8 +66,3 @@ def _sentence(error: CycloptsError) -> str:
     # Cyclopts' own sentence would import every command, and name eight of them.
     names = sorted(name for name in error.app or () if not name.startswith("-"))
     return f"unknown command {word!r}: {did_you_mean(word, names)}Commands are {', '.join(names)}"
-
-
-def _fail(message: str) -> None:
-    print(f"syncdraw: error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)

@@ -8,7 +8,18 @@ from typing import Literal
 
 from cyclopts import App
 
-from syncdraw.cli.options import Computer, Count, CountOrNone, FramesPerSecond, Model, Out, Scale, Seed, Temperature
+from syncdraw.cli.options import (
+    Budget,
+    Computer,
+    Count,
+    CountOrNone,
+    FramesPerSecond,
+    Model,
+    Out,
+    Scale,
+    Seed,
+    Temperature,
+)
 from syncdraw.devices import start_torch
 from syncdraw.errors import UserError
 
@@ -226,7 +237,7 @@ reproduce = App(name="reproduce", help="Train and measure a table of the papers 
 
 @reproduce.command
 def table1(
-    *, out: Out = Path("runs/table1"), budget: Count | Literal["smoke", "full"] = "smoke",
+    *, out: Out = Path("runs/table1"), budget: Budget = "smoke",
     batch_size: Count | None = None, test_clips: Count | None = None, seeds: Count = 1, paper_start: bool = False,
     device: Computer = "auto",
 ) -> None:  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ from cyclopts import App
 
 from syncdraw.cli.options import Computer, Count, CountOrNone, JsonFile, Model, Seed, Temperature
 from syncdraw.devices import Device, start_torch
-from syncdraw.errors import UserError
+from syncdraw.evaluation.trust import ask_for_trust
 
 app = App(name="evaluate", help="Measure a model: its bounds, its captions, its distance from real clips.")
 
@@ -80,7 +79,7 @@ def distances(
         trust_i3d: do not ask. For those who measure where nobody can answer, and know where the file is from.
     """
     if i3d is not None and i3d.exists() and not trust_i3d:
-        _ask_for_trust(i3d)
+        ask_for_trust(i3d)
     from syncdraw.evaluation.distance_report import distance_report
 
     distance_report(*_loaded(model, device, any_kind=True), data=data, samples=samples, seed=seed,
@@ -111,17 +110,3 @@ def _loaded(model: str, device: Device, any_kind: bool = False) -> tuple[Any, di
 
     load = pretrained.load_any if any_kind else pretrained.load
     return load(model, device=start_torch(device)), pretrained.load_card(model)
-
-
-def _ask_for_trust(i3d: Path) -> None:
-    """Ask whether a file of TorchScript may be run.
-
-    Raises:
-        UserError: it may not, or there is nobody to ask.
-    """
-    warning = f"--i3d {i3d} is a program, and can do whatever you can: read, send and delete files, say"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UserError(f"{warning}; where you trust whoever made it, add --trust_i3d")
-    print(f"{warning}. Do you trust whoever made it? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UserError(f"--i3d {i3d} is not trusted, and was not opened")

@@ -27,11 +27,19 @@ def _whole_or_none(kind: Any, tokens: tuple[Token, ...]) -> int | None:
     return None if tokens[0].value.lower() in ("none", "null") else _whole(kind, tokens)
 
 
+def _budget(kind: Any, tokens: tuple[Token, ...]) -> int | str:
+    value = tokens[0].value
+    if value not in ("smoke", "full") and not (value.isdecimal() and int(value)):
+        raise ValueError(f"{value!r} is no whole number above 0, nor smoke or full")
+    return int(value) if value.isdecimal() else value
+
+
 _CONVERTERS: dict[Any, Callable[..., Any]] = {int: _whole, int | None: _whole_or_none}
 
 Count = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
 CountOrNone = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0))]
 Seed = Annotated[int, Parameter(converter=_whole, validator=Number(gte=0, lt=2**63))]
+Budget = Annotated[int | Literal["smoke", "full"], Parameter(converter=_budget)]
 Temperature = Annotated[float, Parameter(validator=Number(gte=0))]
 Out = Annotated[Path, Parameter(alias="-o")]
 Model = Annotated[str, Parameter(help="a shipped model (see `syncdraw models`), a run folder, or hub:OWNER/NAME.")]

@@ -15,6 +15,8 @@ from syncdraw.training.trackers import TrackerName
 
 app = App(name="train", help_epilogue=f"Recipes: {', '.join(recipe_names())}.")
 app.command("syncdraw.evaluation.judge_training:train_judge", name="judge", help="Train the reader of digits.")
+app.command("syncdraw.evaluation.sprite_training:train_sprite_reader", name="sprite_reader",
+            help="Train the reader of sprites.")  # fmt: skip
 
 
 @app.default

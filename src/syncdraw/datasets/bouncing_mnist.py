@@ -369,11 +369,12 @@ def rendered(
 _FIELDS = (
     "label", "motion", "glyph", "start", "direction", "across", "still", "second start", "second direction",
     "story", "subject", "verb", "synonym", "order", "without label", "without motion",
+    "character", "left out", "wording",
 )  # fmt: skip
 
 
 def uniform(split: Split, indices: NDArray[np.int64], field: str, count: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1), `[batch, count]`: a hash of the split, the clip, the field and which of the glyphs it is."""
+    """Numbers in [0, 1), `[batch, count]`: a hash of the split, the clip, the field and which of `count` it is."""
     fields = _FIELDS.index(field) + 64 * np.arange(count)  # room for 64 fields
     key = np.zeros((1, 1), np.uint64)
     for part in (np.array(_SPLITS.index(split)), indices[:, None], fields):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,16 +32,17 @@ class DecodedSequence:
     measured: str = ""
 
 
-def content_hash(path: Path) -> str:
-    """BLAKE2b of a file's bytes, or of the names and bytes of a folder's frames, 32 hexadecimal digits.
+def content_hash(path: Path, parts: Sequence[Path] = ()) -> str:
+    """BLAKE2b of a file's bytes, or of the names and bytes of its parts or a folder's frames, 32 hexadecimal digits.
 
     Raises:
         Unreadable: the file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
     with reading():
-        for part in frame_files(path) if path.is_dir() else [path]:
-            if path.is_dir():
+        several = bool(parts) or path.is_dir()
+        for part in (parts or frame_files(path)) if several else [path]:
+            if several:
                 digest.update(part.name.encode("utf-8", "surrogateescape") + b"\0")
             with open_file(part) as file:
                 digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())

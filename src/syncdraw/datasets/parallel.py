@@ -60,16 +60,16 @@ class Previous:
 NOTHING = Previous(np.empty(0, np.uint8))
 
 
-def file_stamp(path: Path) -> tuple[int, int]:
+def file_stamp(source: Source) -> tuple[int, int]:
     """Size in bytes and time of change in nanoseconds, (-1, 0) if it is gone.
 
-    Of a folder of frames, the sum of the sizes, and a number that changes with any name, size or time.
+    Of parts, or a folder of frames, the sum of the sizes, and a number that changes with any name, size or time.
     """
     try:
-        if not path.is_dir():
-            found = path.stat()
+        if not source.parts and not source.path.is_dir():
+            found = source.path.stat()
             return found.st_size, found.st_mtime_ns
-        stats = [(part.name, part.stat()) for part in frame_files(path)]
+        stats = [(part.name, part.stat()) for part in source.parts or frame_files(source.path)]
     except OSError:
         return -1, 0
     listed = repr([(name, found.st_size, found.st_mtime_ns) for name, found in stats])
@@ -81,7 +81,7 @@ def _decode_one(
     source: Source, config: ClipConfig, decoder: Decoder, previous: Previous, spool_folder: Path | None
 ) -> tuple[Entry, IO[bytes]]:
     """Decode one source; its frames go to a file, which is in memory while it is small."""
-    entry = Entry(source.name, *file_stamp(source.path))
+    entry = Entry(source.name, *file_stamp(source))
     spool: IO[bytes] = tempfile.SpooledTemporaryFile(1 << 24, dir=str(spool_folder) if spool_folder else None)  # noqa: SIM115 (the writer closes it)
     if entry.key in previous.entries:
         entry, start = previous.entries[entry.key]
@@ -90,7 +90,7 @@ def _decode_one(
         return entry, spool
     whole = 0
     try:
-        hashed = content_hash(source.path)
+        hashed = content_hash(source.path, source.parts)
         for found in decoder(source, config):
             if isinstance(found, Problem):
                 entry.problems.append(found)

@@ -239,7 +239,7 @@ class _Job:
             raise UserError(f"cannot write {there}: {error.strerror or error}") from error
 
     def _stamps(self) -> list[tuple[int, int]]:
-        return [file_stamp(source.path) for source in self.listing.sources]
+        return [file_stamp(source) for source in self.listing.sources]
 
     def _up_to_date(self, about: dict[str, Any], stamps: Sequence[tuple[int, int]]) -> Report | None:
         """The report of an earlier preparation, if neither the clips nor the settings have changed since."""

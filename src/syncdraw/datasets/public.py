@@ -15,6 +15,7 @@ from syncdraw.datasets.kth import KTH_CLIPS, list_kth
 from syncdraw.datasets.listing import Listing
 from syncdraw.datasets.prepared import ClipConfig
 from syncdraw.datasets.preparing import prepare
+from syncdraw.datasets.sprite_sheets import SPRITE_CLIPS, list_sprites
 from syncdraw.datasets.tgif import TGIF_CLIPS, list_tgif
 from syncdraw.datasets.ucf101 import UCF101_CLIPS, list_ucf101
 from syncdraw.datasets.vgan_layout import VGAN_CLIPS, list_vgan
@@ -28,6 +29,7 @@ DATA_SETS: dict[str, tuple[Callable[..., Listing], ClipConfig]] = {
     "tgif": (list_tgif, TGIF_CLIPS),
     "vgan": (list_vgan, VGAN_CLIPS),
     "weizmann": (list_weizmann, WEIZMANN_CLIPS),
+    "sprites": (list_sprites, SPRITE_CLIPS),
 }
 """How a data set is listed, and what is cut from its files unless the caller says otherwise."""
 

@@ -25,6 +25,7 @@ class Source:
         group: sources of one group share a split, whatever their content; empty for a group of its own. A data set
             with lists for training and test, but none for validation, gives its training sources the split `train` and
             a group, which may be `BY_CONTENT`: the groups of validation are then taken from them.
+        parts: the files that its frames are made of, where `path` does not say which; if one changes, it has changed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Source:
     captions: tuple[str, ...] = ()
     split: Split | None = None
     group: str = ""
+    parts: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from syncdraw.evaluation.models import BoundedModel, DrawingModel
 from syncdraw.evaluation.readings import NO_MOTION, readable_share
 from syncdraw.evaluation.reports import Report, data_of
 from syncdraw.evaluation.samples import sample_batches
+from syncdraw.evaluation.sprite_report import sprite_report
 from syncdraw.evaluation.stories import Digits, fidelity_to, search_for
 from syncdraw.model import SyncDraw
 
@@ -193,9 +194,12 @@ def clips_report(
 def suited_report(
     model: SyncDraw, card: dict[str, Any], *, data: str | None, samples: int, seed: int, temperature: float
 ) -> Report:
-    """`caption_report` where the judge reads the data that the model's card names, `clips_report` of all others."""
+    """`caption_report` where the judge reads the data that the model's card names, `sprite_report` of sprites, and
+    `clips_report` of all others."""
     if data is None and card.get("data") in JUDGED:
         return caption_report(model, card, samples=samples, seed=seed, temperature=temperature)
+    if (data or card.get("data")) == "sprites":
+        return sprite_report(model, samples=samples, seed=seed, temperature=temperature)
     return clips_report(model, card, data=data, samples=samples, seed=seed, temperature=temperature)
 
 

@@ -7,19 +7,16 @@ the motion. readings.py says what can be measured of what it reads.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
 from syncdraw.datasets.idx import GLYPH_SIZE
 from syncdraw.errors import UserError
 from syncdraw.evaluation.finding import Search, follow
+from syncdraw.evaluation.frozen import load_frozen
 from syncdraw.evaluation.readings import NO_MOTION, Reading, together
 
 JUDGE_FOLDER = Path(__file__).parents[1] / "weights" / "judge"
@@ -72,23 +69,8 @@ class Judge:
         Raises:
             UserError: a file is missing, or is not the one that config.json names by its checksum.
         """
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            weights = (folder / "model.safetensors").read_bytes()
-        except OSError as error:
-            raise UserError(f"cannot read the judge's {error.filename}: {error.strerror}") from error
-        except ValueError as error:
-            raise UserError(f"{folder / 'config.json'} is not JSON ({error}), so fetch it again") from error
         reader = DigitReader()
-        try:
-            if hashlib.sha256(weights).hexdigest() != config["sha256"]:
-                raise UserError(
-                    f"{folder / 'model.safetensors'} is damaged: its checksum is not the one in config.json"
-                )
-            reader.load_state_dict(safetensors.torch.load(weights))  # half precision on disk, single here
-        except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise UserError(f"{folder} does not hold a judge that this version can load, so train it again") from error
+        load_frozen(reader, Path(folder), "judge")
         return cls(reader)
 
     @torch.no_grad()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -20,9 +16,9 @@ from tqdm import tqdm
 from syncdraw.datasets.bouncing_mnist import MNIST_FOLDER, BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.idx import GLYPH_SIZE, read_glyphs
 from syncdraw.errors import UserError
+from syncdraw.evaluation.frozen import write_frozen
 from syncdraw.evaluation.judge import JUDGE_FOLDER, DigitReader, Judge
 from syncdraw.evaluation.readings import caption_fidelity, readable_share
-from syncdraw.files import atomic_path
 
 
 def train_judge(
@@ -74,26 +70,9 @@ def train_judge(
         optimizer.step()
         schedule.step()
 
-    state = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in reader.state_dict().items()
-    }
-    weights = safetensors.torch.save(state)
-    reader.load_state_dict(state)  # measure what is stored
     arguments = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    given = " ".join(f"--{name} {value}" for name, value in arguments.items())
-    config = {
-        "command": f"syncdraw train judge {given}",
-        "hardware": f"{torch.get_num_threads()} thread(s) of a CPU with {os.cpu_count()} cores",
-        "training_seconds": round(time.monotonic() - started),
-        "measured": measure_judge(Judge(reader)),
-        "sha256": hashlib.sha256(weights).hexdigest(),
-    }
-    with atomic_path(Path(folder) / "model.safetensors") as path:
-        path.write_bytes(weights)
-    with atomic_path(Path(folder) / "config.json") as path:
-        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    return config
+    return write_frozen(reader, Path(folder), "syncdraw train judge", arguments, started,
+                        lambda: measure_judge(Judge(reader)))  # fmt: skip
 
 
 def measure_judge(judge: Judge, clips: int = 1_000) -> dict[str, Any]:

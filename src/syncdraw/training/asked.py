@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from syncdraw.devices import Device, start_torch
-from syncdraw.errors import UserError
+from syncdraw.errors import UserError, within_memory
 from syncdraw.reading import merged, read_yaml
+from syncdraw.training.memory import TOO_LARGE
 from syncdraw.training.recipes import Recipe, read_recipe
 from syncdraw.training.trackers import TRACKERS, TrackerName
 
@@ -63,11 +64,10 @@ def train_as_asked(
     usable = start_torch(device)
     from syncdraw.training.own_clips import with_own_clips
     from syncdraw.training.processes import Processes
-    from syncdraw.training.run import within_memory
     from syncdraw.training.stages import train_recipe
 
     processes = Processes.join(usable)
-    with within_memory(), processes.together():
+    with within_memory(TOO_LARGE), processes.together():
         # One process prepares the clips, and tells the others where they are.
         own = [with_own_clips(made.stages[0].config, changes, prepared, choose=recipe == "folder")
                for _ in range(processes.first)]  # fmt: skip

@@ -1,8 +1,14 @@
-"""How much memory training takes, from shapes, before it begins."""
+"""How much memory training takes, from shapes, before it begins; and what to do where there is less."""
 
 from __future__ import annotations
 
 from syncdraw.config import SyncDrawConfig
+
+TOO_LARGE = (
+    "training does not fit in memory: lower train.batch_size, model.draw_steps or model.hidden_size, raise "
+    "train.accumulate, or take smaller or fewer frames"
+)
+"""Said of training for which there is not enough."""
 
 
 def training_memory(config: SyncDrawConfig, batch_size: int) -> float:

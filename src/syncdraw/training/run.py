@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from syncdraw.config import SyncDrawConfig, VGANConfig
 from syncdraw.datasets import BUILT_IN
 from syncdraw.datasets.clips import Clips, Dataset
 from syncdraw.datasets.from_torch import as_clips
-from syncdraw.errors import UserError, lacks_memory
+from syncdraw.errors import UserError, within_memory
 from syncdraw.evaluation.bounds import bound
 from syncdraw.evaluation.looks import Looks
 from syncdraw.evaluation.scorer import Scorer
@@ -29,6 +29,7 @@ from syncdraw.model import SyncDraw
 from syncdraw.training.batches import Batches
 from syncdraw.training.learning import AdversarialLearner, BoundLearner, Learner
 from syncdraw.training.loop import Evaluator, fit
+from syncdraw.training.memory import TOO_LARGE
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.processes import Processes
 from syncdraw.training.run_folder import RunFolder
@@ -85,7 +86,7 @@ def train(
     if dataset is not None:
         dataset, validation = as_clips(dataset), as_clips(dataset if validation is None else validation)
         config = dataclasses.replace(config, data=OWN)
-    with processes.together(), run.owned() if processes.first else nullcontext(), within_memory():
+    with processes.together(), run.owned() if processes.first else nullcontext(), within_memory(TOO_LARGE):
         run.check(resume)
         if resume:
             run.check_same(config)
@@ -127,24 +128,6 @@ def train(
             yardstick = Yardstick.of(dataset, validation, config.model.protocol) if bounded else None
             print(*farewell(run.last_validation(), yardstick, config.model.protocol), sep="\n", file=sys.stderr)
     return run.path
-
-
-@contextmanager
-def within_memory() -> Iterator[None]:
-    """What does not fit in memory is said in a sentence.
-
-    Raises:
-        UserError: in place of the several kinds of error that tell of it.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not lacks_memory(error):
-            raise
-        raise UserError(
-            "training does not fit in memory: lower train.batch_size, model.draw_steps or model.hidden_size, raise "
-            "train.accumulate, or take smaller or fewer frames"
-        ) from error
 
 
 def usual_evaluators(validation: Dataset, config: RunConfig, processes: Processes) -> list[Evaluator]:

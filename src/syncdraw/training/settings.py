@@ -133,8 +133,8 @@ class RunConfig:
 
     Attributes:
         model: shape of the model.
-        data: bouncing_mnist, mnist_stories, binarized_mnist, or a folder made by `syncdraw prepare`.
-        bouncing: settings of the data, where it is bouncing_mnist or mnist_stories.
+        data: bouncing_mnist, mnist_stories, sprites, binarized_mnist, or a folder made by `syncdraw prepare`.
+        bouncing: settings of the data, where it is bouncing_mnist or mnist_stories; of sprites, combinations alone.
         train: how it is trained.
     """
 
