@@ -13,10 +13,29 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
+from tqdm import tqdm
 
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path
+
+
+def fit(network: nn.Module, loss: Callable[[int], Tensor], steps: tqdm[int], learning_rate: float) -> None:
+    """Train by AdamW, under a one-cycle schedule.
+
+    Args:
+        loss: of a step's batch, by the number of the step.
+        steps: to take, under their progress bar.
+        learning_rate: the peak of the schedule.
+    """
+    optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=len(steps))
+    for step in steps:
+        found = loss(step)
+        optimizer.zero_grad()
+        found.backward()
+        optimizer.step()
+        schedule.step()
 
 
 def load_frozen(reader: nn.Module, folder: Path, what: str) -> None:

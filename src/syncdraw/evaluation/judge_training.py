@@ -16,7 +16,7 @@ from tqdm import tqdm
 from syncdraw.datasets.bouncing_mnist import MNIST_FOLDER, BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.idx import GLYPH_SIZE, read_glyphs
 from syncdraw.errors import UserError
-from syncdraw.evaluation.frozen import write_frozen
+from syncdraw.evaluation.frozen import fit, write_frozen
 from syncdraw.evaluation.judge import JUDGE_FOLDER, DigitReader, Judge
 from syncdraw.evaluation.readings import caption_fidelity, readable_share
 
@@ -56,20 +56,16 @@ def train_judge(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = DigitReader()
-    optimizer = torch.optim.AdamW(reader.parameters(), learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
     odd = batch_size // 16
-    for _ in tqdm(range(steps), desc="judge", unit="step"):
+
+    def loss(_: int) -> Tensor:
         chosen = torch.randint(len(images), (batch_size,), generator=generator)
         crops, target = images[chosen], functional.one_hot(labels[chosen], 10).float()
         crops[:odd], target[:odd] = _no_digits(crops)[:odd], 0.1
         log_probabilities, _ = reader(_spoil(crops, generator))
-        loss = -(target * log_probabilities).sum(-1).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        return -(target * log_probabilities).sum(-1).mean()
 
+    fit(reader, loss, tqdm(range(steps), desc="judge", unit="step"), learning_rate)
     arguments = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     return write_frozen(reader, Path(folder), "syncdraw train judge", arguments, started,
                         lambda: measure_judge(Judge(reader)))  # fmt: skip

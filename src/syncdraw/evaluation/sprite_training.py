@@ -16,7 +16,7 @@ from syncdraw.datasets.sprite_captions import VALUES
 from syncdraw.datasets.sprites import Sprites
 from syncdraw.errors import UserError
 from syncdraw.evaluation.caption_reader import spoilt
-from syncdraw.evaluation.frozen import write_frozen
+from syncdraw.evaluation.frozen import fit, write_frozen
 from syncdraw.evaluation.sprite_reader import READER_FOLDER, AttributeReader, SpriteReader
 
 
@@ -49,19 +49,16 @@ def train_sprite_reader(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = AttributeReader()
-    optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
-    for step in tqdm(range(steps), desc="reader of sprites", unit="step"):
+
+    def loss(step: int) -> Tensor:
         batch = clips.take(np.arange(step * batch_size, (step + 1) * batch_size))
         scores = network(spoilt(torch.from_numpy(batch.videos).float() / 255, generator))
         targets = torch.from_numpy(batch.characters).T
-        loss = torch.stack(
+        return torch.stack(
             [functional.nll_loss(found, told) for found, told in zip(scores, targets, strict=True)]
         ).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+
+    fit(network, loss, tqdm(range(steps), desc="reader of sprites", unit="step"), learning_rate)
     arguments = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     return write_frozen(network, Path(folder), "syncdraw train sprite_reader", arguments, started,
                         lambda: measure_sprite_reader(SpriteReader(network)))  # fmt: skip
