@@ -36,7 +36,11 @@ TABLE_1 = {
 }  # fmt: skip
 """Sync-DRAW's lines of v2's Table 1, nats per video, beside each shipped model of its data."""
 
-SHIPPED = (*TABLE_1, "mnist-stories")
+DIGITS = (*TABLE_1, "mnist-stories")
+"""All models of digits."""
+
+BESIDE = ROOT / "models"
+"""Where models lie that do not fit in the package."""
 
 SPRITES = "sprites-captions"
 
@@ -71,10 +75,20 @@ def of_samples(name: str) -> tuple[str, str]:
     return drawn, f"real test clips, {kind} captions"
 
 
+def place(name: str) -> str:
+    """What commands call a model: its name, or where it lies beside the package."""
+    return f"{BESIDE.name}/{name}" if (BESIDE / name).is_dir() else name
+
+
+def card(name: str) -> dict[str, Any]:
+    beside = BESIDE / name
+    return pretrained.load_card(beside if beside.is_dir() else name)
+
+
 def models() -> list[str]:
     """README's: four columns."""
     rows = []
-    for name in SHIPPED:
+    for name in DIGITS:
         digits = "two digits" if name.startswith("mnist2") else "one digit"
         samples, real = of_samples(name)
         drawn = f"{digits}, {'from nothing' if samples == 'samples' else 'from a caption'}"
@@ -83,7 +97,7 @@ def models() -> list[str]:
         shares = measured(name)["samples"]
         readable = f"{percent(shares[samples]['readable_share'])} ({percent(shares[real]['readable_share'])})"
         binary = measured(name)["bounds"]["binary"]["negative_elbo"]
-        rows.append([f"`{name}`", drawn, readable, f"{binary:,.0f}{paper}"])
+        rows.append([f"`{place(name)}`", drawn, readable, f"{binary:,.0f}{paper}"])
     for name, drawn in OF_CLIPS.items():
         reading = measured(name)["samples"]["reading"]
         shown = f"read as captioned: {percent(reading['seen'])}; unseen captions: {percent(reading['unseen'])}"
@@ -106,12 +120,12 @@ def bounds() -> list[str]:
 
 def training() -> list[str]:
     rows = []
-    for name in (*SHIPPED, *OF_CLIPS, SPRITES):
+    for name in (*DIGITS, *OF_CLIPS, SPRITES):
         trained = measured(name)["trained"]
         whole = trained.get("all_stages", trained)
         stages = whole.get("stages", 1)
         count = stages if isinstance(stages, int) else len(stages)
-        hardware = pretrained.load_card(name)["hardware"]
+        hardware = card(name)["hardware"]
         rows.append([f"`{name}`", f"{count}", f"{whole['clips_seen']:,}", f"{whole['minutes']:.0f}", hardware])
     return table(["model", "stages", "training clips", "minutes", "its own stages on"], rows)
 
@@ -133,7 +147,7 @@ BY_RECIPE = {
 def recipes() -> list[str]:
     """What `syncdraw train NAME` does for each shipped model, and whether the model was made by it."""
     rows = []
-    for name in (*SHIPPED, *OF_CLIPS, SPRITES):
+    for name in (*DIGITS, *OF_CLIPS, SPRITES):
         stages = read_recipe(name).stages
         source = stages[0].config.train.start.model
         steps = " + ".join(f"{stage.config.train.max_steps:,}" for stage in stages)

@@ -29,9 +29,17 @@ SIDES = "frames", "channels", "height", "width"
 WITH_GRADIENTS = ("mnist1", "mnist1-binary", "mnist2-captions")
 
 
-def checksum(name: str) -> str:
+def models() -> dict[str, Path]:
+    """Names and folders of the models in the package and beside it."""
+    beside = Path(__file__).parents[1] / "models"
+    return pretrained.shipped_models() | {
+        card.parent.name: card.parent for card in sorted(beside.glob("*/config.json"))
+    }
+
+
+def checksum(folder: Path) -> str:
     """SHA-256 of a model's weights."""
-    return hashlib.sha256((pretrained.find(name) / pretrained.WEIGHTS_FILE).read_bytes()).hexdigest()
+    return hashlib.sha256((folder / pretrained.WEIGHTS_FILE).read_bytes()).hexdigest()
 
 
 def clips_for(card: dict[str, Any], name: str) -> Clips:
@@ -45,9 +53,9 @@ def clips_for(card: dict[str, Any], name: str) -> Clips:
     return Clips(np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8), [card["example"]] * CLIPS)
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(name: str, folder: Path) -> dict[str, Any]:
     """A model's numbers."""
-    model, card = pretrained.load(name), pretrained.load_card(name)
+    model, card = pretrained.load(folder), pretrained.load_card(folder)
     data = clips_for(card, name)
     bound = model.bound(model.prepare(data.videos, data.captions, torch.Generator().manual_seed(0)))
     samples = model.generate(data.captions if model.captioned else CLIPS, seed=0)
@@ -74,10 +82,10 @@ def main() -> None:
     torch.set_num_threads(1)
     recorded = json.loads(FILE.read_text()) if FILE.exists() else {}
     golden = {}
-    for name in pretrained.shipped_models():
+    for name, folder in models().items():
         golden[name] = recorded.get(name)
-        if golden[name] is None or golden[name]["sha256"] != checksum(name):
-            golden[name] = {"sha256": checksum(name), **rounded(measure(name))}
+        if golden[name] is None or golden[name]["sha256"] != checksum(folder):
+            golden[name] = {"sha256": checksum(folder), **rounded(measure(name, folder))}
             print(f"recorded {name}", flush=True)
     lines = [f"{json.dumps(name)}: {json.dumps(numbers)}" for name, numbers in golden.items()]
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from safetensors.torch import save as tensors_to_bytes
 
+import golden
 import syncdraw
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, cards, legacy, pretrained
 from syncdraw.building import build
@@ -303,6 +304,19 @@ def test_unknown_name_suggests_the_nearest(name: str, near: str, shop: Path) -> 
     assert "shipped are mnist1, mnist2-captions" in sentence(error)
 
 
+def test_a_model_beside_the_package_says_where_it_is(shop: Path) -> None:
+    with pytest.raises(UserError, match="does not come with the package") as error:
+        pretrained.load("mnist2-binary")
+    assert "models/mnist2-binary" in sentence(error)
+    assert "syncdraw train mnist2-binary makes it" in sentence(error)
+
+
+def test_the_package_fits_where_packages_are_published() -> None:
+    """Of 100 MB; weights and digits are what a wheel holds, and they hardly shrink."""
+    package = Path(syncdraw.__file__).parent
+    assert sum(path.stat().st_size for path in package.rglob("*") if "__pycache__" not in path.parts) < 90e6
+
+
 def test_a_name_unlike_any_suggests_none(shop: Path) -> None:
     with pytest.raises(UserError, match="unknown model 'zebra'") as error:
         pretrained.load("zebra")
@@ -412,14 +426,17 @@ def test_a_model_of_the_version_before_is_loaded(tmp_path: Path) -> None:
 # --- What ships ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", pretrained.shipped_models())
-def test_shipped_model(name: str) -> None:
-    folder, card = pretrained.shipped_models()[name], pretrained.load_card(name)
+MODELS = golden.models()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_trained_model(name: str) -> None:
+    folder, card = MODELS[name], pretrained.load_card(MODELS[name])
     content = (folder / "model.safetensors").read_bytes()
     assert len(content) <= 10e6
     assert card["sha256"] == hashlib.sha256(content).hexdigest()
     assert all(tensor.isfinite().all() for tensor in load_file(folder / "model.safetensors").values())
-    model = pretrained.load(name)
+    model = pretrained.load(folder)
     what = ["digit 3 is moving left and right" for _ in range(1)] if model.captioned else 1
     if model.captioned and "2" in name:
         what = ["digit 3 is moving left and right and digit 7 is moving up and down"]

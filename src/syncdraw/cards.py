@@ -1,6 +1,7 @@
 """Which models there are, and what their cards say: a model is a folder with config.json and model.safetensors.
 
-Those that ship lie in weights/. Nothing here needs torch; pretrained.py reads and writes the weights.
+Those that ship lie in weights/; the repository has more in models/, for which the package has no room. Nothing here
+needs torch; pretrained.py reads and writes the weights.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from syncdraw.files import atomic_path
 from syncdraw.reading import TEXT_BYTES, read_regular
 
 SHIPPED = Path(__file__).parent / "weights"
+RECIPES = Path(__file__).parent / "recipes"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "config.json"
 
@@ -74,6 +76,11 @@ def find(name: str) -> Path:
     if folder.is_dir():
         raise UserError(
             f"{name} has no {CARD_FILE}: give the folder of a trained model, or of a run that has saved one"
+        )
+    if (RECIPES / f"{name}.yaml").is_file():
+        raise UserError(
+            f"the model {name} does not come with the package: syncdraw train {name} makes it, and if models/ in the "
+            f"repository has it, models/{name} is its name"
         )
     hint = did_you_mean(name.rstrip("/").split("/")[-1], models, 0.4)
     shipped = f"shipped are {', '.join(models)}" if models else "no model is shipped"

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from syncdraw.cards import RECIPES
 from syncdraw.errors import UserError, did_you_mean
 from syncdraw.reading import merged, read_yaml
 from syncdraw.training.settings import RunConfig, read_run
-
-RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 @dataclass(frozen=True)
