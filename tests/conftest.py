@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 import shape_checks
 
@@ -17,6 +18,9 @@ CHECKED = (
 )  # fmt: skip
 shape_checks.install(f"syncdraw.{name}" for name in CHECKED)
 torch.set_num_threads(1)
+# An example may take as long as it takes: how fast the machine is says nothing of what is tested.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 # A suite that was started in the background ignores Ctrl-C, as a run there does; tests of it need the usual handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

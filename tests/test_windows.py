@@ -135,6 +135,79 @@ def test_a_random_ground_is_another_one_in_each_clip(tmp_path):
     assert_frames(grounded(folder, tmp_path / "out", ground="black").take(every(dataset)).videos, on((0, 0, 0)))
 
 
+def test_beside_a_picture_of_another_shape_lies_the_ground_that_was_chosen(tmp_path):
+    folder = sprites(tmp_path / "sprites")
+    for ground, colour in (("#20c0ff", [32, 192, 255]), ("random", [255, 255, 255])):
+        config = replace(ALL, ground=ground)  # 12 x 16: two columns are free on each side
+        prepare(list_folder(folder), tmp_path / ground, config, progress=False)
+        dataset = PreparedClips(tmp_path / ground)
+        for seed in (None, 0):
+            clips = dataset.take(every(dataset), seed)
+            for index, video in enumerate(clips.videos):
+                beside = dataset.window(index, seed).ground or colour
+                expected = np.broadcast_to(np.array(beside)[:, None, None], (4, 3, 12, 2))
+                np.testing.assert_array_equal(video[..., :2], expected)
+                np.testing.assert_array_equal(video[..., -2:], expected)
+
+
+# ---- pictures that cross the frame -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ground", ["white", "#20c0ff", "random"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_cross_the_frame_as_their_captions_say(tmp_path, ground, channels):
+    folder = sprites(tmp_path / "sprites")
+    for number in range(2):
+        (folder / f"{number}.txt").write_text(f"square {number} faces left.\n")
+    config = replace(ALL, channels=channels, height=32, width=48, travel=0.5, ground=ground, mirror="exchanged")
+    prepare(list_folder(folder), tmp_path / "out", config, progress=False)
+    dataset = PreparedClips(tmp_path / "out")
+    whole = None
+    seen = Counter()
+    for epoch in range(60):
+        clips = dataset.take(every(dataset), 0, epoch)
+        for index, (video, caption) in enumerate(zip(clips.videos, clips.captions, strict=True)):
+            window = dataset.window(index, 0, epoch)
+            colour = video[0, :, 0, 0].astype(float)  # no picture reaches the corners
+            contrast = np.abs(colour - ([76] if channels == 1 else [255, 0, 0])).max()
+            if contrast < 60:
+                continue  # on a ground like red nobody sees it
+            shown = (np.abs(video - colour[:, None, None]) > 0.7 * contrast).any(axis=1)  # [frame, row, column]
+            rows, columns = (np.array([np.nonzero(one)[axis].mean() for one in shown]) for axis in (0, 1))
+            down, right = (round(line[-1] - line[0]) for line in (rows, columns))
+            # From one edge to the other: the picture has 16 x 24 pixels.
+            way = {(0, 24): "moving left to right", (0, -24): "moving right to left",
+                   (16, 0): "moving down", (-16, 0): "moving up", (0, 0): ""}[down, right]  # fmt: skip
+            assert window.route == way
+            side = "right" if window.mirrored else "left"
+            number = dataset.records[index].source[0]
+            expected = f"square {number} faces {side}"
+            assert caption == (f"{expected}, {way}" if way else f"{expected}.")
+            np.testing.assert_allclose(np.diff(rows if down else columns), (down or right) / 3, atol=0.9)  # evenly
+            # Nothing of it is cut off, and it is always of one size.
+            if ground != "random":
+                whole = shown[0].sum() if whole is None else whole
+                assert (shown.sum(axis=(1, 2)) == whole).all()
+            seen[way] += 1
+    assert len(seen) == 5
+    assert min(seen.values()) > 10
+    # What is fixed moves, too, and always in the same way.
+    fixed = dataset.take(every(dataset))
+    again = PreparedClips(tmp_path / "out", varied=False).take(every(dataset), seed=5, epochs=3)
+    np.testing.assert_array_equal(fixed.videos, again.videos)
+    assert fixed.captions == again.captions
+    # A model learns the words of all routes.
+    words = {word for caption in dataset.wordings() for word in caption.replace(",", "").split()}
+    assert {"moving", "to", "down", "up", "left", "right"} <= words
+    assert set(dataset.told()) == set(dataset.wordings())
+
+
+@pytest.mark.parametrize("travel", [-0.1, 1.0, 0.001, 0.99, float("nan")])
+def test_a_picture_that_travels_has_pixels_and_room(travel):
+    with pytest.raises(UserError, match=f"^travel is {travel}; it must be 0, or a share between 0 and 1 that leaves"):
+        ClipConfig(travel=travel)
+
+
 def test_opaque_films_are_the_same_on_every_ground(films, tmp_path):
     plain, random = (ClipConfig(**{**asdict(ALL), "ground": ground}) for ground in ("white", "random"))
     for name, config in (("plain", plain), ("random", random)):

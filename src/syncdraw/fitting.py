@@ -11,6 +11,7 @@ import math
 import struct
 from contextlib import suppress
 from fractions import Fraction
+from functools import cache
 from typing import Any, Protocol
 
 import av
@@ -41,6 +42,8 @@ class Shape(Protocol):
         fit: `pad`, `crop` or `stretch`, as `ClipConfig` explains them.
         ground: on which transparent parts lie, by its name or as #rrggbb. `random`: the frame is made twice, on black
             and on white, and the channels of the second follow those of the first; all other grounds lie between.
+        inner: height and width of what a frame is fitted into, in the middle of the rest. Around it, and wherever a
+            ground other than white is asked for, what is left free is the ground; otherwise it is zeros.
     """
 
     @property
@@ -53,6 +56,8 @@ class Shape(Protocol):
     def fit(self) -> str: ...
     @property
     def ground(self) -> str: ...
+    @property
+    def inner(self) -> tuple[int, int]: ...
 
 
 def fit_frame(
@@ -91,7 +96,7 @@ def fit_frame(
             scaled = scaled.swapaxes(0, 1)
         scaled = scaled[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
         planes = scaled[None] if scaled.ndim == 2 else scaled.transpose(2, 0, 1)
-        return _place(planes, shape) if shape else planes
+        return _place(planes, shape, ground) if shape else planes
 
     ground = shape.ground if shape else "white"
     return np.ascontiguousarray(np.concatenate([on("black"), on("white")]) if ground == "random" else on(ground))
@@ -153,26 +158,38 @@ def _display(frame: Any) -> tuple[bool, bool, bool]:
 
 def _scaled(height: float, width: float, shape: Shape) -> tuple[int, int]:
     """The size to scale a frame to, before padding or cropping."""
+    rows, columns = shape.inner
     if shape.fit == "stretch":
-        return shape.height, shape.width
-    ratios = shape.height / height, shape.width / width
+        return rows, columns
+    ratios = rows / height, columns / width
     if shape.fit == "pad":
         ratio = min(ratios)
-        return min(shape.height, max(1, round(height * ratio))), min(shape.width, max(1, round(width * ratio)))
+        return min(rows, max(1, round(height * ratio))), min(columns, max(1, round(width * ratio)))
     ratio = max(ratios)
-    scaled = max(shape.height, round(height * ratio)), max(shape.width, round(width * ratio))
+    scaled = max(rows, round(height * ratio)), max(columns, round(width * ratio))
     if scaled[0] * scaled[1] > MOST_PIXELS:
         raise Unreadable(f"its frames of {width:.0f} x {height:.0f} pixels are too elongated to crop")
     return scaled
 
 
-def _place(planes: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
-    """Centre `[channel, height, width]` on zeros, or keep its centre."""
-    for axis, size in ((1, shape.height), (2, shape.width)):
-        spare = size - planes.shape[axis]
+def _place(planes: NDArray[np.uint8], shape: Shape, ground: str) -> NDArray[np.uint8]:
+    """Keep the centre of `[channel, height, width]`, and centre it on zeros or on a ground."""
+    for axis, size in enumerate(shape.inner, 1):
+        spare = planes.shape[axis] - size
         if spare > 0:
-            before = spare // 2
-            planes = np.pad(planes, [(before, spare - before) if a == axis else (0, 0) for a in range(3)])
-        elif spare < 0:
-            planes = planes.take(range(-spare // 2, -spare // 2 + size), axis)
-    return planes
+            planes = planes.take(range(spare // 2, spare // 2 + size), axis)
+    around = shape.inner != (shape.height, shape.width) or shape.ground != "white"
+    placed = np.zeros((shape.channels, shape.height, shape.width), np.uint8)
+    placed[:] = _ground_pixel(ground, shape.channels)[:, None, None] if around else 0
+    top, left = (shape.height - planes.shape[1]) // 2, (shape.width - planes.shape[2]) // 2
+    placed[:, top : top + planes.shape[1], left : left + planes.shape[2]] = planes
+    return placed
+
+
+@cache
+def _ground_pixel(ground: str, channels: int) -> NDArray[np.uint8]:
+    """A ground as the scaler gives it, `[channel]`."""
+    frame = av.VideoFrame.from_ndarray(np.asarray(Image.new("RGB", (16, 16), ground)), format="rgb24")
+    colour = "gray" if channels == 1 else "rgb24"
+    pixels: NDArray[Any] = VideoReformatter().reformat(frame, 16, 16, colour, interpolation=_SCALING).to_ndarray()
+    return pixels[:1, 0] if channels == 1 else pixels[0, 0]

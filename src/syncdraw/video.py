@@ -155,6 +155,10 @@ class _Shape(NamedTuple):
     fit: str
     ground: str = "white"
 
+    @property
+    def inner(self) -> tuple[int, int]:
+        return self.height, self.width
+
 
 def _check_image(path: Path, image: NDArray[np.uint8], before: list[NDArray[np.uint8]]) -> None:
     _, height, width = image.shape

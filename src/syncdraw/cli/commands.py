@@ -43,7 +43,8 @@ def generate(
 ) -> None:  # fmt: skip
     """Generate videos, from captions or from nothing.
 
-    With captions the model is mnist1-captions or mnist2-captions unless --model says otherwise; without, mnist1.
+    Unless --model says otherwise, captions are for the shipped model that understands them (`syncdraw models` shows one
+    for each), and without captions the model is mnist1.
 
     Args:
         captions: one or more, each in quotes.

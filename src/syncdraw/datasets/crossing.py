@@ -21,7 +21,7 @@ def small_frames(path: Path, config: ClipConfig) -> NDArray[np.uint8]:
         Unreadable: the file cannot be opened, or a picture of a folder cannot be read.
     """
     width = max(1, round(60 * config.width / config.height))
-    look = replace(config, channels=1, height=60, width=width, ground="white", shift=0)
+    look = replace(config, channels=1, height=60, width=width, ground="white", shift=0, travel=0)
     images = [image[0] for _, image in read_frames(path, look) if image is not None]
     return np.array(images, np.uint8).reshape(-1, 60, width)
 

@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 
 from syncdraw.datasets.clips import Clips, Dataset, shuffled
 from syncdraw.datasets.windows import (
+    ROUTES,
     Window,
     choose_frames,
     exchange_sides,
     may_be_mirrored,
     plain_window,
     vary,
+    with_route,
 )
 from syncdraw.errors import UserError
 from syncdraw.reading import read_regular, read_settings
@@ -49,9 +51,9 @@ FRAMES, MANIFEST, ABOUT = "frames.npy", "manifest.jsonl", "prepared.json"
 class ClipConfig:
     """How the frames of a file are stored, and what is cut from them.
 
-    Files are stored whole, as `channels`, `height`, `width`, `fit` and `ground` say. All else is about the clips that
-    are cut from them when they are asked for; to change it, prepare again, which decodes them only if other files are
-    now long enough.
+    Files are stored whole, as `channels`, `height`, `width`, `fit`, `ground` and `travel` say. All else is about the
+    clips that are cut from them when they are asked for; to change it, prepare again, which decodes them only if other
+    files are now long enough.
 
     Attributes:
         frames: frames in a clip.
@@ -59,10 +61,14 @@ class ClipConfig:
         height: rows of pixels.
         width: columns of pixels.
         fit: how a frame of another shape becomes `height` x `width`: `pad` shrinks or grows it until it fits and fills
-            the rest with zeros, `crop` keeps the middle of a frame that covers the rectangle, `stretch` changes its
-            proportions.
+            the rest with zeros (or the ground, where one is chosen), `crop` keeps the middle of a frame that covers
+            the rectangle, `stretch` changes its proportions.
         ground: on which transparent parts lie: a colour, by its name or as #rrggbb; or `random`, another colour in each
             clip for training, and white in the others. For those who have sprites or emoji.
+        travel: pictures take up this share of the frame's height and width, with the ground around them. In each clip
+            they cross the frame, left to right, right to left, down or up, or stay in the middle; captions say so, as
+            in 'a cat is waving, moving left to right'. 0 for pictures that fill the frame. For those who have sprites
+            or emoji.
         choice: which frames of the file: `neighbours`, a run that starts at a place drawn at random; `spread`, evenly
             spaced from the first to the last; `random`, drawn at random and kept in order (v1, section 4.4).
         stride: for `neighbours`, frames of the file from one frame of the clip to the next; 2 halves the frame rate.
@@ -101,6 +107,7 @@ class ClipConfig:
     width: int = 64
     fit: Fit = "pad"
     ground: str = "white"
+    travel: float = 0.0
     choice: Choice = "neighbours"
     stride: int = 1
     largest_stride: int = 0
@@ -124,6 +131,11 @@ class ClipConfig:
             if getattr(self, field) not in known:
                 raise UserError(f"{field} is {getattr(self, field)!r}; it must be one of {', '.join(known)}")
         check_ground(self.ground)
+        if not 0 <= self.travel < 1 or (self.travel and min(*self.inner, *self.room) < 1):
+            raise UserError(
+                f"travel is {self.travel}; it must be 0, or a share between 0 and 1 that leaves pixels to the picture "
+                f"and around it in frames of {self.height} x {self.width}"
+            )
         for field, usual in (("stride", 1), ("largest_stride", 0), ("loop", False)):
             if getattr(self, field) != usual and self.choice != "neighbours":
                 raise UserError(
@@ -146,6 +158,18 @@ class ClipConfig:
     def shape(self) -> tuple[int, int, int, int]:
         """`(frames, channels, height, width)`."""
         return self.frames, self.channels, self.height, self.width
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Height and width of what pictures are fitted into, pixels."""
+        share = self.travel or 1
+        return round(self.height * share), round(self.width * share)
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """Pixels above and below of that, and on both of its sides."""
+        height, width = self.inner
+        return (self.height - height) // 2, (self.width - width) // 2
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:
@@ -378,37 +402,38 @@ class PreparedClips:
         # A negative index names the same clip as its positive twin, and must give the same.
         random = np.random.default_rng((seed or 0, epoch, index % len(self)))
         varied = seed is not None and self.varied
+        chosen = np.random.default_rng((config.seed, int(record.hash, 16), record.first, number))
         if varied and not config.fixed:
             frames = choose_frames(record.length, number, config, random, anywhere=True)
         else:
-            chosen = np.random.default_rng((config.seed, int(record.hash, 16), record.first, number))
             frames = choose_frames(record.length, number, config, chosen)
-        window = vary(frames, record.captions, config, random) if varied else plain_window(frames, config)
+        window = vary(frames, record.captions, config, random) if varied else plain_window(frames, config, chosen)
         captions = record.captions or [""]
         return window, window.caption(captions[0 if seed is None else random.integers(len(captions))])
 
     def wordings(self) -> list[str]:
-        """The captions of all splits, and of their mirror images where there can be some.
+        """The captions of all splits, of their mirror images where there can be some, and of all routes.
 
         A word that is in no training clip means nothing to a model that is trained on them, but held-out captions can
         be read; a frozen encoder is the way to words that were not trained on.
         """
-        return _told(read_manifest(self.folder), self.config)
+        return _told(read_manifest(self.folder), self.config, mirrored=True)
 
     def told(self) -> list[str]:
-        """The captions of this split, and in training of the mirror images that it has."""
-        return _told(self.records, self.config if self.split == "train" else None)
+        """The captions of this split, of all routes, and in training of the mirror images that it has."""
+        return _told(self.records, self.config, mirrored=self.split == "train")
 
     def __reduce__(self) -> tuple[type[PreparedClips], tuple[Path, Split, bool, bool]]:
         """Sent to another process, the data set opens its files there; the array itself does not travel."""
         return PreparedClips, (self.folder, self.split, self.captioned, self.varied)
 
 
-def _told(records: Sequence[SequenceRecord], config: ClipConfig | None) -> list[str]:
-    """The captions of records, and, where a config is given, of those mirror images that it allows."""
+def _told(records: Sequence[SequenceRecord], config: ClipConfig, mirrored: bool) -> list[str]:
+    """The captions of records on all routes, with those of the mirror images that the config allows, or without."""
     told = [text for record in records for text in record.captions]
-    mirrored = [record for record in records if config and may_be_mirrored(record.captions, config)]
-    return told + [other for record in mirrored for text in record.captions if (other := exchange_sides(text)) != text]
+    turned = [record for record in records if mirrored and may_be_mirrored(record.captions, config)]
+    told += [other for record in turned for text in record.captions if (other := exchange_sides(text)) != text]
+    return [with_route(text, route) for route in (ROUTES if config.travel else ("",)) for text in told]
 
 
 def streamed(dataset: Dataset, start: int, count: int, seed: int, share: slice = slice(None)) -> Clips:

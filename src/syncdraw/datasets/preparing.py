@@ -222,6 +222,7 @@ class _Job:
         # All else is added to what is decoded, or chosen from it, so a change of it costs no decoding.
         fitted = [config[name] for name in ("channels", "height", "width", "fit")]
         fitted += [config["ground"]] * (config["ground"] != "white")  # folders of older versions have it on white
+        fitted += [config["travel"]] * bool(config["travel"])
         self._pixels = _digest([kind, FORMAT, fitted, self.config.least_frames])
         work = there.with_name(f".{there.name}.preparing")
         try:

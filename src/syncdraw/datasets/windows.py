@@ -17,6 +17,15 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from syncdraw.datasets.prepared import ClipConfig
 
+ROUTES: dict[str, tuple[int, int]] = {
+    "": (0, 0),
+    "moving left to right": (0, 1),
+    "moving right to left": (0, -1),
+    "moving down": (1, 0),
+    "moving up": (-1, 0),
+}
+"""Which ways a picture crosses a frame, as captions say it: down, and to the right. It stays where nothing is said."""
+
 _SIDE = re.compile(r"\b(left|right)(?=(?:wards?|most|hand(?:ed)?)?\b)", re.IGNORECASE)
 _TURN = re.compile(r"clockwise", re.IGNORECASE)  # also counterclockwise and anticlockwise
 
@@ -67,6 +76,8 @@ class Window:
         mirrored: left and right are exchanged, in the picture and in the caption.
         shift: pixels by which the picture is moved down, and to the right; its edge is repeated behind it.
         brightness: by which each value is multiplied.
+        route: one of `ROUTES`, on which the picture crosses the frame, once, at an even speed.
+        room: pixels above and below the picture, and at its sides, in which it may move.
         ground: of frames that are stored on black and on white, the colour that they lie on, a value for each channel.
     """
 
@@ -74,6 +85,8 @@ class Window:
     mirrored: bool = False
     shift: tuple[int, int] = (0, 0)
     brightness: float = 1.0
+    route: str = ""
+    room: tuple[int, int] = (0, 0)
     ground: tuple[int, ...] | None = None
 
     def show(self, video: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -82,18 +95,24 @@ class Window:
             video = on_ground(video, self.ground)
         if self.mirrored:
             video = video[..., ::-1]
-        if self.shift != (0, 0):
+        if self.shift != (0, 0) or self.route:
+            offsets = np.linspace(-1, 1, len(video))[:, None] * ROUTES[self.route] * self.room
+            moved = (self.shift + offsets.round().astype(np.int64))[..., None]  # [frame, axis, 1]
             rows, columns = (
-                np.clip(np.arange(size) - by, 0, size - 1) for size, by in zip(video.shape[2:], self.shift, strict=True)
+                np.clip(np.arange(size) - moved[:, axis], 0, size - 1) for axis, size in enumerate(video.shape[2:])
             )
-            video = video[..., rows[:, None], columns]
+            frame, channel = np.ogrid[: video.shape[0], : video.shape[1]]
+            video = video[
+                frame[..., None, None], channel[..., None, None], rows[:, None, :, None], columns[:, None, None]
+            ]
         if self.brightness != 1:
             video = np.clip(np.rint(video * self.brightness), 0, 255).astype(np.uint8)
         return video
 
     def caption(self, caption: str) -> str:
         """A caption of the sequence, as it is true of this clip."""
-        return exchange_sides(caption) if self.mirrored else caption
+        caption = exchange_sides(caption) if self.mirrored else caption
+        return with_route(caption, self.route)
 
 
 def vary(frames: NDArray[np.int64], captions: list[str], config: ClipConfig, random: np.random.Generator) -> Window:
@@ -106,12 +125,27 @@ def vary(frames: NDArray[np.int64], captions: list[str], config: ClipConfig, ran
     down, right = random.integers(-config.shift, config.shift, 2, endpoint=True).tolist()
     brightness = 1 + config.brightness * random.uniform(-1, 1)
     ground = tuple(random.integers(0, 256, config.channels).tolist()) if config.ground == "random" else None
-    return Window(frames, mirrored, (down, right), brightness, ground)
+    return Window(frames, mirrored, (down, right), brightness, choose_route(config, random), config.room, ground)
 
 
-def plain_window(frames: NDArray[np.int64], config: ClipConfig) -> Window:
-    """A window of these frames, as they are; where their ground is random, on white."""
-    return Window(frames, ground=(255,) * config.channels if config.ground == "random" else None)
+def plain_window(frames: NDArray[np.int64], config: ClipConfig, random: np.random.Generator) -> Window:
+    """A window of these frames, as they are; where their ground is random, on white.
+
+    Args:
+        random: decides on which way the picture crosses the frame, where it does.
+    """
+    ground = (255,) * config.channels if config.ground == "random" else None
+    return Window(frames, route=choose_route(config, random), room=config.room, ground=ground)
+
+
+def choose_route(config: ClipConfig, random: np.random.Generator) -> str:
+    """One of `ROUTES`, where pictures are smaller than the frame; else they stay."""
+    return list(ROUTES)[random.integers(len(ROUTES))] if config.travel else ""
+
+
+def with_route(caption: str, route: str) -> str:
+    """A caption that says, too, which way the picture crosses the frame."""
+    return f"{caption.rstrip(' .')}, {route}" if caption and route else caption
 
 
 def on_ground(stored: NDArray[np.uint8], ground: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from syncdraw.datasets.clips import Dataset, spread
 from syncdraw.datasets.prepared import PreparedClips
 from syncdraw.errors import UserError
 from syncdraw.evaluation.distances import unit
+from syncdraw.evaluation.frozen import fit
 from syncdraw.words import normalise
 
 STEPS, BATCH_SIZE = 250, 32
@@ -185,16 +186,14 @@ def train_reader(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = WordReader(clips.videos.shape[1], clips.videos.shape[2], len(words))
-    optimizer = torch.optim.AdamW(network.parameters(), 4e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-    for _ in tqdm(range(steps), desc="reader of captions", unit="step", disable=not progress, leave=False):
+
+    def loss(_: int) -> Tensor:
         chosen = torch.multinomial(weights, BATCH_SIZE, replacement=True, generator=generator)
         scores = network(spoilt(clips.videos[chosen], generator))
-        loss = functional.cross_entropy(scores @ table.T, targets[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        return functional.cross_entropy(scores @ table.T, targets[chosen])
+
+    bar = tqdm(range(steps), desc="reader of captions", unit="step", disable=not progress, leave=False)
+    fit(network, loss, bar, learning_rate=4e-3)
     return CaptionReader(network.eval().requires_grad_(False), list(captions), table)
 
 
