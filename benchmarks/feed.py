@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from cpu import processor
 
 RECIPES = ("paper/mnist1", "mnist1-captions", "mnist2-captions")
 HERE = Path(__file__).parents[1] / "src"
@@ -84,13 +85,6 @@ def main() -> None:
     if arguments.out:
         about = {"processor": processor(), "cores": os.cpu_count(), "batch_size": arguments.batch_size}
         arguments.out.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
-
-
-def processor() -> str:
-    """Its name, where the system tells it."""
-    names = Path("/proc/cpuinfo")
-    lines = names.read_text().splitlines() if names.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -236,6 +236,21 @@ def films_content() -> list[str]:
     return table(["what is written", "by", *steps], rows)
 
 
+def films_sizes() -> list[str]:
+    values = measured("films-sizes")
+    rows = []
+    for name, row in values["results"].items():
+        middle, last = (row["held_out"][f"{values['steps'] // part}"] for part in (2, 1))
+        seen = row["training"][f"{values['steps']}"]
+        held = [f"{step['validation_L_X'] + step['validation_L_Z']:,.1f}" for step in (middle, last)]
+        rows.append([
+            name, f"{seen['seconds']:.0f}", f"{seen['L_X']:,.1f}", f"{seen['L_Z']:.1f}", *held,
+            f"{last['sample_sharpness']:.2f}", f"{last['sample_motion']:.2f}",
+        ])  # fmt: skip
+    ends = [f"held-out -ELBO, step {values['steps'] // part}" for part in (2, 1)]
+    return table(["", "seconds", "L_X, training", "L_Z, training", *ends, "sharpness", "motion"], rows)
+
+
 def films_settings() -> list[str]:
     """Weights of the KL divergence, and Muon beside small batches by Adam."""
     rows = []
@@ -710,7 +725,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
         ("`grey`, by Adam", "people-grey"),
         ("`grey`, by Muon", "people-film"),
     ),
-    "films-settings": films_settings,
+    "films-settings": films_settings, "films-sizes": films_sizes,
     "films": partial(films, "kth-person1"), "films-captions": partial(films_captions, "kth-person1"),
     "people": partial(films, "people-film"), "people-captions": partial(films_captions, "people-film"),
     "people-taken-for": partial(films_taken_for, "people-film"),
