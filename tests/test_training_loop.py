@@ -162,10 +162,10 @@ def test_samples_are_below_the_real_clips_that_they_were_drawn_for() -> None:
 
 
 @pytest.mark.parametrize(("variant", "step"), [*((name, 8) for name in VARIANTS), ("captions, averaged", 10)])
-def test_a_resumed_run_equals_the_uninterrupted_one(variant: str, step: int, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_the_uninterrupted_one(variant: str, step: int, whole: Path, tmp_path: Path) -> None:
     """Broken off some steps after a checkpoint, which lies in the middle of a line of metrics."""
     config = changed(RUN, VARIANTS[variant])
-    reference = go(config, tmp_path / "reference")
+    reference = go(config, tmp_path / "reference") if VARIANTS[variant] else whole
     broken = broken_off(config, tmp_path / "broken", step)
     saved = state(broken)
     assert saved["step"] == (6 if step == 8 else 9)
