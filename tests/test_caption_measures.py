@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from syncdraw.datasets.clips import Clips
 from syncdraw.evaluation import captions as measuring
 from syncdraw.evaluation.bounds import bound
 from syncdraw.evaluation.captions import caption_gap, caption_report, other_captions
+from syncdraw.evaluation.samples import sample_batches
 
 WORDS = (*"0123456789", "and", "digit", "down", "is", "left", "moving", "right", "up")
 
@@ -165,8 +167,9 @@ def pretending(captioned: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[SyncDr
 
 
 def test_caption_report_of_a_perfect_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "sample_batches", partial(sample_batches, batch_size=50))
     model, asked = pretending(True, monkeypatch)
-    report = caption_report(model, FULL_CARD, samples=110, seed=3, temperature=0.6)
+    report = caption_report(model, FULL_CARD, samples=60, seed=3, temperature=0.6)
     for kind in ("seen", "unseen"):
         ceiling = report.values[f"real test clips, {kind} captions"]
         measured = report.values[f"samples, {kind} captions"]
@@ -178,7 +181,7 @@ def test_caption_report_of_a_perfect_model(monkeypatch: pytest.MonkeyPatch) -> N
         assert floor["caption_match"] < 0.25
         assert floor["readable_share"] == measured["readable_share"]
     # The captions were those of the test clips, on each side of the split, each batch with noise of its own.
-    assert [len(what) for what, *_ in asked] == [100, 10, 100, 10]
+    assert [len(what) for what, *_ in asked] == [50, 10, 50, 10]
     assert [(seed, temperature) for _, seed, temperature in asked] == [(3, 0.6), (4, 0.6)] * 2
     assert "temperature 0.6;" in report.text.splitlines()[0]
     seen, unseen = ({text for what, *_ in part for text in what} for part in (asked[:2], asked[2:]))

@@ -156,7 +156,7 @@ def test_categories_are_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_recogniser_learns_layers_from_what_the_model_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that draws one of two pictures a layer, and a recogniser that has seen neither."""
-    monkeypatch.setattr(clustering, "LAYER_STEPS", 60)
+    monkeypatch.setattr(clustering, "LAYER_STEPS", 40)
     model = build(replace(CONFIG, prior=TWO, layers=2, draw_steps=4))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 

@@ -25,6 +25,7 @@ from PIL import Image
 from making_clips import textures, write_clip
 from syncdraw import SyncDrawConfig, cards, cli, drawing, exploring, media, pretrained, read_video, wordings
 from syncdraw.apps import rating
+from syncdraw.apps.rating import making
 from syncdraw.building import build
 from syncdraw.config import AttentionConfig, CaptionConfig
 from syncdraw.datasets.bouncing_mnist import MNIST_FOLDER, BouncingMNISTConfig
@@ -210,7 +211,7 @@ def test_overview(arguments: list[str], ok: Any) -> None:
 WITHOUT_TORCH = [
     "", "--help", "--version", "generat", "generate --nmu 3", "generate 'digit 3 flies'", "train --help",
     "train mnst1", "train mnist1 --train.max_stpes 3", "evaluate bounds --help", "prepare kth --help",
-    "picture m smaples", "reproduce table1 --help", "rate --help", "models",
+    "picture m smaples", "reproduce table1 --help", "rate --help", "rate nowhere", "models",
 ]  # fmt: skip
 
 
@@ -1061,8 +1062,8 @@ def test_reproduce_says_what_there_is(wrong: Any) -> None:
 def test_rate(ok: Any, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A study is made where there are sources, then served; options that would be passed over are complaints."""
     called: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-    for name in ("create_study", "serve_study", "report_study"):
-        monkeypatch.setattr(rating, name, lambda *a, name=name, **k: called.append((name, a, k)))
+    for place, name in ((making, "create_study"), (rating, "serve_study"), (rating, "report_study")):
+        monkeypatch.setattr(place, name, lambda *a, name=name, **k: called.append((name, a, k)))
     ok("rate", "study", "real:mnist1", "mnist1", "--clips", "3", "--seed", "2", "--port", "0")
     ok("rate", "study", "--host", "0.0.0.0")
     ok("rate", "study", "--report", "--csv", "a.csv", "--seed", "4")

@@ -1,32 +1,47 @@
 """The diffusion model that benchmarks/diffusion.py sets beside ours."""
 
 import dataclasses
+import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
-pytest.importorskip("diffusers", reason="diffusers is not installed: pip install '.[benchmarks]'")
-
-import diffusion
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.evaluation.models import drawn
 
-TINY = diffusion.Settings(fold=8, channels=(8, 16), head=8, words=8, batch_size=2)
+if importlib.util.find_spec("diffusers") is None:
+    pytest.skip("diffusers is not installed: pip install '.[benchmarks]'", allow_module_level=True)
+
 BOUNCING = BouncingMNISTConfig(clips=0, combinations="seen", extra_motions=0.6)
 TEXTS = ["digit 3 is moving left and right", "digit 3"]
 
 
+@pytest.fixture(scope="module")
+def diffusion() -> ModuleType:
+    """Importing it takes seconds, in every process that collects tests."""
+    import diffusion
+
+    return diffusion
+
+
+@pytest.fixture(scope="module")
+def tiny(diffusion: ModuleType) -> Any:
+    return diffusion.Settings(fold=8, channels=(8, 16), head=8, words=8, batch_size=2)
+
+
 @pytest.fixture
-def model() -> diffusion.Diffusion:
-    return diffusion.Training(TINY, BOUNCING).model
+def model(diffusion: ModuleType, tiny: Any) -> Any:
+    return diffusion.Training(tiny, BOUNCING).model
 
 
-def test_a_run_goes_on_exactly(tmp_path: Path) -> None:
-    straight = diffusion.Training(TINY, BOUNCING)
+def test_a_run_goes_on_exactly(diffusion: ModuleType, tiny: Any, tmp_path: Path) -> None:
+    straight = diffusion.Training(tiny, BOUNCING)
     losses = [straight.step() for _ in range(4)]
-    begun = diffusion.Training(TINY, BOUNCING)
+    begun = diffusion.Training(tiny, BOUNCING)
     assert [begun.step(), begun.step()] == losses[:2]
     begun.save(tmp_path / "run.pt")
     torch.rand(3)  # what else draws numbers does not matter
@@ -36,7 +51,7 @@ def test_a_run_goes_on_exactly(tmp_path: Path) -> None:
         assert torch.equal(value, resumed.averaged.state_dict()[name]), name
 
 
-def test_folding_keeps_every_pixel_in_its_place(model: diffusion.Diffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folding_keeps_every_pixel_in_its_place(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = type("Answer", (), {})()
 
     def unet(folded: torch.Tensor, levels: torch.Tensor, told: torch.Tensor) -> object:
@@ -49,7 +64,7 @@ def test_folding_keeps_every_pixel_in_its_place(model: diffusion.Diffusion, monk
     assert torch.equal(model(clips, torch.zeros(2), model.encode(TEXTS)), clips)
 
 
-def test_what_knows_the_clip_draws_it(model: diffusion.Diffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_knows_the_clip_draws_it(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The schedule, the prediction and the range of pixels belong together."""
     clips = torch.rand(2, *model.shape)
     monkeypatch.setattr(model, "forward", lambda noisy, levels, words: 2 * clips - 1)
@@ -58,7 +73,7 @@ def test_what_knows_the_clip_draws_it(model: diffusion.Diffusion, monkeypatch: p
 
 
 def test_clips_follow_their_seed_captions_and_guidance(
-    model: diffusion.Diffusion, monkeypatch: pytest.MonkeyPatch
+    diffusion: ModuleType, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(diffusion, "SAMPLING_STEPS", 3)
     clips = model.generate(TEXTS, seed=3)
@@ -72,8 +87,14 @@ def test_clips_follow_their_seed_captions_and_guidance(
     assert not torch.allclose(clips, model.generate(TEXTS, seed=3))
 
 
-def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(diffusion, "Settings", lambda **other: dataclasses.replace(TINY, **other))
+def test_the_commands(
+    diffusion: ModuleType,
+    tiny: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(diffusion, "Settings", lambda **other: dataclasses.replace(tiny, **other))
     monkeypatch.setattr(diffusion, "SAMPLING_STEPS", 2)
     run, numbers, picture = tmp_path / "run", tmp_path / "numbers.json", tmp_path / "picture.webp"
     with pytest.raises(SystemExit, match=r"run.*diffusion\.pt does not exist"):

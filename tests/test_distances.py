@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from syncdraw.evaluation.i3d import I3D
 from syncdraw.evaluation.judge import Judge
 from syncdraw.evaluation.readings import Reading, clip_features
 from syncdraw.evaluation.reports import Report
+from syncdraw.evaluation.samples import sample_batches
 from syncdraw.evaluation.scorer import Scorer
 
 # I3D is at hand as TorchScript alone.
@@ -319,7 +321,7 @@ def test_one_row_for_each_clip(judge: Judge) -> None:
 
 def test_each_glyph_keeps_its_motion(judge: Judge) -> None:
     """A clip of a 3 moving down and a 7 moving right is not one of a 7 moving down and a 3 moving right."""
-    reading = judge.read(real_clips(40, 2) / 255, 2)
+    reading = judge.read(real_clips(16, 2) / 255, 2)
     other = dataclasses.replace(reading, positions=reading.positions.flip(1), drift=reading.drift.flip(1))
     differ = (clip_features(reading) != clip_features(other)).any(dim=1)
     mixed = reading.motions[:, 0] != reading.motions[:, 1]
@@ -375,12 +377,12 @@ def training_glyphs() -> Tensor:
 def test_memorised_glyphs_are_found_wherever_they_are(digits: int, judge: Judge) -> None:
     """Clips of training glyphs on paths that no training clip has: the glyph is a copy, the clip is not."""
     data = BouncingMNIST(BouncingMNISTConfig(digits=digits, clips=0), "train")
-    copied = torch.from_numpy(data.take(np.arange(20) + 1_000_000).videos)
-    fresh = real_clips(20, digits)
+    copied = torch.from_numpy(data.take(np.arange(12) + 1_000_000).videos)
+    fresh = real_clips(12, digits)
     near = {}
     for name, videos in (("copied", copied), ("fresh", fresh)):
         glyphs = steady_glyphs(videos, judge.read(videos / 255, digits))
-        assert glyphs.shape == (20, digits, 28, 28)
+        assert glyphs.shape == (12, digits, 28, 28)
         near[name] = nearest(glyphs.flatten(0, 1), training_glyphs().split(5_000))
     assert near["copied"].median() < 0.02
     assert near["fresh"].median() > 0.1
@@ -518,7 +520,7 @@ def pretending(videos: np.ndarray, monkeypatch: pytest.MonkeyPatch, config: Sync
 
 def test_report_of_an_untrained_model(tmp_path: Path) -> None:
     path = scripted(Pooled(), tmp_path)
-    report = distance_report(untrained(), CARD, data=None, samples=12, seed=0, i3d=path)
+    report = distance_report(untrained(), CARD, data=None, samples=8, seed=0, i3d=path)
     rows = report.values["all captions"]
     for name in ("Frechet distance, digits and motion", "Frechet distance, digits", "Frechet distance, motion"):
         assert rows[name]["ratio"] == pytest.approx(rows[name]["samples"] / rows[name]["real"])
@@ -533,26 +535,27 @@ def test_report_of_an_untrained_model(tmp_path: Path) -> None:
     assert report.values["i3d"] == {
         "file": "i3d.pt",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:12],
-        "clips": 12,
+        "clips": 8,
         "frames": 10,
         "resolution": [64, 64],
         "resized_to": [224, 224],
         "resizing": "bilinear",
     }
     last = report.text.splitlines()[-1]
-    assert last.endswith("12 clips against 12, 10 frames of 64 x 64, resized to 224 x 224 (bilinear).")
+    assert last.endswith("8 clips against 8, 10 frames of 64 x 64, resized to 224 x 224 (bilinear).")
     assert "fewer than 2,000 clips" in report.text
-    assert distance_report(untrained(), CARD, data=None, samples=12, seed=0, i3d=path) == report
+    assert distance_report(untrained(), CARD, data=None, samples=8, seed=0, i3d=path) == report
     json.dumps(report.values, allow_nan=False)
 
 
 def test_report_of_a_perfect_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Real clips in the place of samples: those of the second set give ratios of exactly 1."""
-    count = 110
+    count = 44
+    monkeypatch.setattr(reporting, "sample_batches", partial(sample_batches, batch_size=40))
     videos = BouncingMNIST(BOUNCING, "test").take(np.arange(count, 2 * count)).videos
     model, asked = pretending(videos, monkeypatch)
     report = distance_report(model, CARD, data=None, samples=count, seed=3, temperature=0.6)
-    assert asked == [(100, 3, 0.6), (10, 4, 0.6)]  # each batch with noise of its own
+    assert asked == [(40, 3, 0.6), (4, 4, 0.6)]  # each batch with noise of its own
     rows = report.values["all captions"]
     for name, row in rows.items():
         if "kernel" in name or "nearest" in name:

@@ -107,15 +107,15 @@ def test_two_glyphs_are_found_though_they_overlap(readings: dict[int, tuple[Read
 
 def test_a_frame_that_is_not_square_and_colour(judge: Judge) -> None:
     for digits in (1, 2):
-        videos, clips = real(digits, 40, shape=(8, 3, 48, 81))
+        videos, clips = real(digits, 24, shape=(8, 3, 48, 81))
         reading = judge.read(videos, digits)
-        assert reading.log_probabilities.shape == (40, digits, 8, 10)
-        assert reading.positions.shape == (40, digits, 8, 2)
+        assert reading.log_probabilities.shape == (24, digits, 8, 10)
+        assert reading.positions.shape == (24, digits, 8, 2)
         assert caption_fidelity(reading, said(clips))["caption_match"] >= 0.85
 
 
 def test_three_digits(judge: Judge) -> None:
-    videos, clips = real(3, 40, shape=(10, 1, 80, 80))
+    videos, clips = real(3, 24, shape=(10, 1, 80, 80))
     assert caption_fidelity(judge.read(videos, 3), said(clips))["caption_match"] >= 0.6
 
 
@@ -124,7 +124,7 @@ def test_other_speeds_are_measured_not_assumed(judge: Judge, monkeypatch: pytest
     slow, clips = real(1, 40)
     assert judge.read(slow, 1).speed.mean() == pytest.approx(3.0, abs=0.2)
     monkeypatch.setattr(bouncing_mnist, "SPEED", 6.5)
-    videos, clips = real(2, 40)
+    videos, clips = real(2, 24)
     reading = judge.read(videos, 2)  # begins its search at 7.2
     assert reading.speed.mean() == pytest.approx(6.5, abs=0.3)
     assert caption_fidelity(reading, said(clips))["motion_accuracy"] >= 0.9

@@ -187,7 +187,8 @@ HEAVY = ("accelerate", "matplotlib", "tensorboard", "sentence_transformers", "tr
 
 def test_importing_and_generating_load_nothing_heavy(tmp_path: Path) -> None:
     """A fresh interpreter does one thing after another, and says what it has loaded after each: for generating,
-    cyclopts, which reads the command line, and nothing of training or of the hub.
+    cyclopts, which reads the command line, and nothing of training or of the hub. Training is imported when it is asked
+    for.
     """
     draw = "from syncdraw.cli import main\nmain(['generate', *{words}, '--model', '{name}', '-o', '{name}.gif'])"
     words = CaptionConfig("alignment", 4, ("digit", "one"))
@@ -203,8 +204,12 @@ def test_importing_and_generating_load_nothing_heavy(tmp_path: Path) -> None:
         draw.format(words=["digit one"], name="captions"): ["cyclopts"],
     }
     says = f"\nprint('loaded:', [m for m in {HEAVY!r} if m in sys.modules])\n"
+    trains = (
+        "assert 'syncdraw.training' not in sys.modules; assert callable(syncdraw.train)\n"
+        "assert 'syncdraw.training' in sys.modules and 'train' in syncdraw.__all__"
+    )
     run = subprocess.run(
-        [sys.executable, "-c", "import sys\n" + "".join(statements + says for statements in does)],
+        [sys.executable, "-c", "import sys\n" + "".join(statements + says for statements in does) + trains],
         cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     loaded = [ast.literal_eval(line) for line in re.findall(r"^loaded: (.*)$", run.stdout, re.MULTILINE)]

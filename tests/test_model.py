@@ -411,7 +411,7 @@ def test_a_mixture_learns_clusters_that_one_gaussian_cannot() -> None:
     for components in (1, 6):
         prior = MixturePrior(2, 0, 2, components) if components > 1 else NetworkPrior(2, 0, 2)
         optimizer = torch.optim.Adam(prior.parameters(), 1e-2)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 400)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 250)
 
         def loss(count: int, prior: Prior = prior) -> torch.Tensor:
             z = torch.randn(count, 2) * 0.3 + (torch.randint(2, (count, 1)) * 4.0 - 2)
@@ -419,7 +419,7 @@ def test_a_mixture_learns_clusters_that_one_gaussian_cannot() -> None:
             belief = prior.start(h[:count], caption[:count])
             return -prior(h[:count], caption[:count], belief).log_prob(z).mean()
 
-        for _ in range(400):
+        for _ in range(250):
             optimizer.zero_grad()
             loss(256).backward()
             optimizer.step()

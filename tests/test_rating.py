@@ -31,15 +31,16 @@ from hypothesis import strategies as st
 from making_models import randomised
 from syncdraw import pretrained, read_video
 from syncdraw.apps.listening import listen
-from syncdraw.apps.rating import create_study, report_study, serve_study
+from syncdraw.apps.rating import making as rating_making
 from syncdraw.apps.rating import report as rating_report
+from syncdraw.apps.rating import report_study, serve_study
 from syncdraw.apps.rating import server as rating_server
 from syncdraw.apps.rating import sources as rating_sources
-from syncdraw.apps.rating import study as rating_study
+from syncdraw.apps.rating.making import create_study
 from syncdraw.apps.rating.ratings import NotSavedError, Rating, Ratings
 from syncdraw.apps.rating.report import agreement, source_scores
-from syncdraw.apps.rating.sources import Source, find_source
-from syncdraw.apps.rating.study import Study, load_study, order_for
+from syncdraw.apps.rating.sources import find_source
+from syncdraw.apps.rating.study import Source, Study, load_study, order_for
 from syncdraw.config import CaptionConfig, SyncDrawConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig, parse_caption, unseen_combinations
 from syncdraw.errors import UserError
@@ -245,7 +246,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest
         written.append(path)
         save_video(video, path)
 
-    monkeypatch.setattr(rating_study, "save_video", fill)
+    monkeypatch.setattr(rating_making, "save_video", fill)
     with pytest.raises(UserError, match=r"^cannot write .*study: No space left on device$"):
         create_study(tmp_path / "study", [f"real:{folder}"], clips=2)
     assert len(written) == 2

@@ -85,12 +85,12 @@ def test_refining_lowers_the_bound_at_noise_that_it_has_not_seen(name: str) -> N
     trained = [parameter.requires_grad for parameter in model.parameters()]
     adjust = refine(model, videos, tokens, steps=60, generators=generators(6))
     many, tokens = (
-        videos.repeat(200, 1, 1, 1, 1),
-        None if tokens is None else tokens.repeat(200, *[1] * (tokens.ndim - 1)),
+        videos.repeat(100, 1, 1, 1, 1),
+        None if tokens is None else tokens.repeat(100, *[1] * (tokens.ndim - 1)),
     )
     with torch.no_grad():
         plain, better = (
-            model(many, tokens, noise=model.noise(1200, seed=77), adjust=used).negative_elbo.view(200, 6).mean(dim=0)
+            model(many, tokens, noise=model.noise(600, seed=77), adjust=used).negative_elbo.view(100, 6).mean(dim=0)
             for used in (None, repeated(adjust, 6))
         )
     assert (better < plain).all()

@@ -191,7 +191,8 @@ def rate(
             reach this one; the link then holds a token.
         port: of the link; 8000 unless given.
     """
-    start_torch()
+    if sources:  # are drawn; to serve and to report needs no torch, which takes seconds to import
+        start_torch()
     from syncdraw.apps import rating
 
     rating.run_study(study, sources or [], report, clips=clips, per_rater=per_rater, examples=examples, fps=fps,

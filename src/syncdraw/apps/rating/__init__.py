@@ -7,10 +7,9 @@ from typing import Any
 
 from syncdraw.apps.rating.report import report_study
 from syncdraw.apps.rating.server import serve_study
-from syncdraw.apps.rating.study import create_study
 from syncdraw.errors import UserError
 
-__all__ = ["create_study", "report_study", "run_study", "serve_study"]
+__all__ = ["report_study", "run_study", "serve_study"]
 
 _MAKING, _SERVING, _REPORTING = ("clips", "per_rater", "examples", "fps", "seed"), ("host", "port"), ("csv", "seed")
 _MEANT_FOR = {
@@ -25,9 +24,9 @@ def run_study(study: Path, sources: list[str], report: bool, **options: Any) -> 
 
     Args:
         study: its folder.
-        sources: as for `create_study`.
+        sources: as for `making.create_study`.
         report: as `report_study` does, and nothing else.
-        options: further arguments of `create_study`, `serve_study` and `report_study`; None stands for the usual.
+        options: of `making.create_study`, `serve_study` and `report_study`; None stands for the usual.
 
     Raises:
         UserError: an option is given that would be passed over; or as those functions do.
@@ -43,5 +42,7 @@ def run_study(study: Path, sources: list[str], report: bool, **options: Any) -> 
         report_study(study, **given)
         return
     if sources:
+        from syncdraw.apps.rating.making import create_study  # which imports torch; raters do without
+
         create_study(study, sources, **{name: given[name] for name in _MAKING if name in given})
     serve_study(study, **{name: given[name] for name in _SERVING if name in given})

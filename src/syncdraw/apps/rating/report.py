@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncdraw.apps.rating.ratings import HIGHEST, LOWEST, Rating, Ratings
-from syncdraw.apps.rating.sources import KTH, ONE_DIGIT, PAPER_COLUMNS, TWO_DIGITS
-from syncdraw.apps.rating.study import Study, load_study
+from syncdraw.apps.rating.study import KTH, ONE_DIGIT, PAPER_COLUMNS, TWO_DIGITS, Study, load_study
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, named
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from syncdraw import pretrained
+from syncdraw.apps.rating.study import KTH, ONE_DIGIT, TWO_DIGITS, Source
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST, BouncingMNISTConfig
 from syncdraw.datasets.clips import Dataset
 from syncdraw.datasets.prepared import PreparedClips, read_about
@@ -22,29 +23,9 @@ from syncdraw.evaluation.samples import sample_batches
 from syncdraw.reading import read_settings
 from syncdraw.video import read_video
 
-ONE_DIGIT, TWO_DIGITS, KTH = PAPER_COLUMNS = ("One Digit MNIST", "Two Digit MNIST", "KTH Dataset")
-"""The data sets that v2's Tables 2 and 3 have a column for."""
-
 REAL = "real:"
 
 _MOST_PIXELS = 1 << 25  # in all frames of a clip: more takes minutes to load on a telephone
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where rated clips come from.
-
-    Attributes:
-        name: as the report names it.
-        real: whether its clips are real ones.
-        captions: whether its clips were drawn from captions.
-        column: the column of v2's Tables 2 and 3 that it belongs to, or None.
-    """
-
-    name: str
-    real: bool = False
-    captions: bool = False
-    column: str | None = None
 
 
 class RealClips:
