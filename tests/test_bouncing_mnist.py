@@ -288,7 +288,7 @@ def test_captions_are_understood(states: list[tuple[int, int]], wording: Any, ch
     assert parse_caption(change(wording(text))) == tuple(states)
 
 
-@settings(max_examples=100)
+@settings(max_examples=300)
 @given(
     st.one_of(
         st.text(),

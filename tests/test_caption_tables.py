@@ -201,7 +201,7 @@ def test_a_long_table_is_read_in_time_that_grows_with_its_length(tmp_path):
     assert time.process_time() - began < 20
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1), max_size=5))
 def test_what_the_csv_module_writes_is_read_back(tmp_path, captions):
     import csv

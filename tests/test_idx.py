@@ -93,7 +93,7 @@ def test_each_glyph_needs_its_label(tmp_path: Path) -> None:
         read_glyphs(images, labels)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
 @given(
     mark=st.sampled_from([b"", b"\x1f\x8b\x08\0", b"\0\0\x08\x03", b"\0\0\x08\x01"]),
     rest=st.binary(max_size=64),

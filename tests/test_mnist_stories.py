@@ -249,7 +249,7 @@ WORDED = st.builds(Wording, *(st.integers(0, count - 1) for count in WORDINGS))
 
 
 @given(st.lists(STORIES, min_size=1, max_size=3), WORDED)
-@settings(max_examples=150)
+@settings(max_examples=300)
 def test_every_wording_of_a_story_is_read_as_that_story(stories: list[Story], wording: Wording) -> None:
     text = tell(stories, wording)
     assert parse_story(text) == tuple(stories)
@@ -297,7 +297,7 @@ def test_sentences_that_are_refused(text: str, message: str) -> None:
         parse_story(text)
 
 
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(
     st.one_of(st.text(), st.lists(st.sampled_from([*"03,.", "from", "then", "fast", "and", "left", "a"])).map(" ".join))
 )

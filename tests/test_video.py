@@ -467,7 +467,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_damaged_bytes_give_a_clear_error_or_a_video(data: st.DataObject, intact: dict[str, bytes]) -> None:
     name = data.draw(st.sampled_from(sorted(intact)))
