@@ -287,7 +287,8 @@ def test_the_browser_draws_in_colour_what_generate_draws(page: Any, name: str, c
             const generator = await Generator.load(name);
             const numbers = tokens(caption, generator.notes.captions);
             const { canvases } = await generator.draw(numbers, generator.noise(7));
-            const last = new Uint8Array(canvases.buffer, canvases.byteOffset).slice(-canvases.byteLength / generator.notes.draw_steps);
+            const size = canvases.byteLength / generator.notes.draw_steps;
+            const last = new Uint8Array(canvases.buffer, canvases.byteOffset + canvases.byteLength - size, size);
             const texts = [];
             for (let i = 0; i < last.length; i += 8192) texts.push(String.fromCharCode(...last.subarray(i, i + 8192)));
             return btoa(texts.join(""));
@@ -309,11 +310,12 @@ def test_captions_of_characters_are_read_as_in_python(page: Any) -> None:
 
     def said() -> str:
         share = chance.random()
-        values = [chance.randrange(len(v)) if chance.random() < share else None for v in sprite_captions.VALUES.values()]
+        counts = map(len, sprite_captions.VALUES.values())
+        values = [chance.randrange(count) if chance.random() < share else None for count in counts]
         return sprite_captions.tell(sprite_captions.Character(*values), chance.randrange(sprite_captions.WORDINGS))
 
     known = sorted(sprite_captions.KNOWN_WORDS)
-    texts = ["", "😀", "The LADY, facing us!", "a man, a woman", "x" * 199]
+    texts = ["", "😀", "a person", "The LADY, facing us!", "a man, a woman", "x" * 199]
     for _ in range(60):
         texts += [said(), slipped(said()), slipped(slipped(said())).upper(), f"{said()} and {said()}"]
         texts += [" ".join(chance.choices(known, k=3)), " ".join(chance.sample(words := said().split(), len(words)))]
@@ -327,19 +329,22 @@ def test_captions_of_characters_are_read_as_in_python(page: Any) -> None:
         }""",
         texts,
     )
-    accepted = 0
+    reasons = ("says two things of the", "is not understood there", "says nothing of a character")
+    accepted, met = 0, set()
     for text, (sentence, problem, told) in zip(texts, found, strict=True):
         try:
             expected = understood_character(text)
         except UserError as error:
             assert (sentence, told) == (None, None), text
             assert len(problem) < 200
-            if "two things" in str(error):
-                assert re.search("says two things of the [a-z ]+", str(error))[0] in problem  # type: ignore[index]
+            told_why = [[reason for reason in reasons if reason in message] for message in (problem, str(error))]
+            assert told_why[0] == told_why[1] != [] or not text.strip("😀"), text
+            met.update(told_why[0])
         else:
             assert (sentence, problem, told) == (expected, None, expected), text
             accepted += 1
     assert 100 < accepted < len(texts) - 100
+    assert met == set(reasons)
 
 
 def test_captions_of_emoji_are_words_that_the_model_knows(page: Any, making: ModuleType) -> None:
@@ -393,8 +398,6 @@ def test_characters_and_emoji_by_keyboard(page: Any, link: str, tmp_path: Path) 
     page.get_by_role("button", name="8", exact=True).press("Enter")
     drawn(page, digits := "digit 8 is moving left and right, seed 6")
     assert not any("sprites" in url or "emoji" in url for url in asked)
-    picture = page.evaluate("document.getElementById('play-step').value = 8, document.getElementById('play-clip').width")
-    assert picture == 288
 
     # The next of the three, by an arrow key.
     page.get_by_role("radio", name="Digits").press("ArrowDown")
@@ -415,9 +418,9 @@ def test_characters_and_emoji_by_keyboard(page: Any, link: str, tmp_path: Path) 
     difference = (video - pretrained.load("sprites-captions").generate(sentence, seed=0)[0]).abs()
     assert difference.mean() < 2 / 255
     assert difference.max() < 24 / 255
-    caption.fill("a man with wings")
+    caption.fill("a man with a kettle")
     caption.press("Enter")
-    page.get_by_role("alert").filter(has_text="“wings” is not understood there; one says, for example,").wait_for()
+    page.get_by_role("alert").filter(has_text="“kettle” is not understood there; one says, for example,").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
     page.get_by_role("radio", name="Characters").press("ArrowDown")
@@ -437,7 +440,6 @@ def test_characters_and_emoji_by_keyboard(page: Any, link: str, tmp_path: Path) 
     drawn(page, sentence)
     assert caption.input_value() == "a waving hand with dark skin"
     files = [url.rpartition("/")[2] for url in asked if url.endswith(".onnx")]
-    assert sorted(set(files)) == sorted(f"{name}.onnx" for name in ("mnist1-captions", "sprites-captions", "emoji-captions"))
     assert files.count("sprites-captions.onnx") == files.count("emoji-captions.onnx") == 1
 
 

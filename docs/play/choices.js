@@ -31,9 +31,13 @@ function buttons({ name, label, values }, pick) {
 }
 
 function list({ name, label, open, values }, pick) {
-  const element = document.createElement("label");
+  const element = document.createElement("div");
   element.className = "play-list";
   const select = document.createElement("select");
+  select.id = `play-choice-${name}`;
+  const title = document.createElement("label");
+  title.htmlFor = select.id;
+  title.textContent = label;
   const none = new Option(open ?? "as typed", "");
   none.hidden = none.disabled = !open; // then it is shown, but not picked
   select.append(none);
@@ -48,6 +52,6 @@ function list({ name, label, open, values }, pick) {
   }
   // Keys move through a list one value at a time.
   select.addEventListener("change", () => pick(name, select.value || undefined, 400));
-  element.append(label, select);
+  element.append(title, select);
   return { element, show: (picked) => (select.value = picked ?? "") };
 }
