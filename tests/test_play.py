@@ -4,10 +4,12 @@ Its files are those of the docs site (docs/theme/play.py makes them, and keeps t
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.server
 import importlib.util
 import json
+import random
 import re
 import shutil
 import sys
@@ -23,8 +25,11 @@ import torch
 from torch.nn import functional
 
 from syncdraw import SyncDraw, pretrained, read_video
+from syncdraw.datasets import sprite_captions
+from syncdraw.errors import UserError
 from syncdraw.exporting import WORDS
-from syncdraw.wordings import understood
+from syncdraw.vocabulary import Vocabulary
+from syncdraw.wordings import understood, understood_character
 
 ROOT = Path(__file__).parents[1]
 SENTENCE = "digit 7 is moving up and down"
@@ -43,8 +48,8 @@ def making() -> ModuleType:
 
 
 def made(making: ModuleType) -> list[Path]:
-    """The page's files, once the site has been built: to export the generator takes a minute."""
-    if not all(path.is_file() for path in making.cached()):
+    """The page's files, once the site has been built: to export the generators takes minutes."""
+    if not all(path.is_file() for model in making.MODELS for path in making.cached(model)):
         pytest.skip("the page's files are not there: make docs makes them")
     try:
         return list(making.page_files())
@@ -118,7 +123,7 @@ def test_the_shipped_generator_is_small_and_draws_the_same(making: ModuleType, m
     """4.3 MB: in single precision its weights alone would take more than 8."""
     runtime = pytest.importorskip("onnxruntime")
     made(making)
-    file, notes = making.exported()
+    file, notes = making.cached("mnist1-captions")
     assert file.stat().st_size < 5e6
     assert json.loads(notes.read_text())["licence"] == "Apache-2.0 AND CC-BY-SA-3.0"
     captions = [SENTENCE, "digit 4", "digit 0 is moving diagonally"]
@@ -147,7 +152,7 @@ def test_the_browser_draws_what_generate_draws(page: Any, model: SyncDraw) -> No
     text = page.evaluate(
         """async ({ tokens, noise }) => {
             const { Generator } = await import("/play/generator.js");
-            const generator = await Generator.load();
+            const generator = await Generator.load("mnist1-captions");
             const { canvases, windows, alignment } = await generator.draw(tokens, noise);
             const own = generator.noise(11);
             // As text: so many numbers take Playwright seconds.
@@ -188,10 +193,12 @@ def test_captions_are_read_as_in_python(page: Any, model: SyncDraw) -> None:
     ]
     found = page.evaluate(
         """async (texts) => {
-            const { Captions } = await import("/play/captions.js");
-            const captions = new Captions((await (await fetch("/play/model.json")).json()).captions);
+            const { Digits } = await import("/play/captions.js");
+            const { tokens } = await import("/play/words.js");
+            const rules = (await (await fetch("/play/mnist1-captions.json")).json()).captions;
+            const captions = new Digits(rules);
             return texts.map((text) => captions.read(text)).map(({ sentence, problem }) => ({
-                sentence, problem, tokens: sentence && captions.tokens(sentence),
+                sentence, problem, tokens: sentence && tokens(sentence, rules),
             }));
         }""",
         [*texts, "digit 3 is flying left", "digit 3 and digit 4", "", "😀", "x" * 10_000],
@@ -203,7 +210,7 @@ def test_captions_are_read_as_in_python(page: Any, model: SyncDraw) -> None:
         assert read["tokens"] == functional.pad(tokens, (0, WORDS - tokens.shape[1]))[0].tolist()
     wrong = [read["problem"] for read in found[len(texts) :]]
     assert re.search("“flying” is unknown.*“moving”.*Did you mean “digit 3 is moving left and right”", wrong[0])
-    assert wrong[1] == "This page draws one digit; name one."
+    assert wrong[1] == "This model draws one digit; name one."
     assert all(wrong)
     assert max(map(len, wrong)) < 200
 
@@ -262,6 +269,186 @@ def test_a_visit_by_keyboard(page: Any, model: SyncDraw, tmp_path: Path) -> None
     page.get_by_role("button", name="2", exact=True).press("Enter")
     drawn(page, "digit 2 is moving up and down, seed 5")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+@pytest.mark.parametrize(
+    ("name", "caption"),
+    [
+        ("sprites-captions", "a green-skinned man with short red hair in a blue tunic is walking, facing right"),
+        ("emoji-captions", "a person with medium dark skin is biking in the mountains"),
+    ],
+)
+def test_the_browser_draws_in_colour_what_generate_draws(page: Any, name: str, caption: str) -> None:
+    model = pretrained.load(name)
+    found = page.evaluate(
+        """async ([name, caption]) => {
+            const { Generator } = await import("/play/generator.js");
+            const { tokens } = await import("/play/words.js");
+            const generator = await Generator.load(name);
+            const numbers = tokens(caption, generator.notes.captions);
+            const { canvases } = await generator.draw(numbers, generator.noise(7));
+            const size = canvases.byteLength / generator.notes.draw_steps;
+            const last = new Uint8Array(canvases.buffer, canvases.byteOffset + canvases.byteLength - size, size);
+            const texts = [];
+            for (let i = 0; i < last.length; i += 8192) texts.push(String.fromCharCode(...last.subarray(i, i + 8192)));
+            return btoa(texts.join(""));
+        }""",
+        [name, caption],
+    )
+    video = torch.from_numpy(np.frombuffer(base64.b64decode(found), np.float32).copy()).view(model.config.shape)
+    assert (video - model.generate(caption, seed=7)[0]).abs().max() < 1e-3
+    assert (video[:, 0] - video[:, 1]).abs().max() > 0.1  # in colour
+
+
+def test_captions_of_characters_are_read_as_in_python(page: Any) -> None:
+    """In all wordings, with slips, mixed up, and nonsense."""
+    chance = random.Random(0)
+
+    def slipped(text: str) -> str:
+        place = chance.randrange(len(text))
+        return text[:place] + chance.choice(["", "x", "e", "é", "ß", " "]) + text[place + chance.randrange(2) :]
+
+    def said() -> str:
+        share = chance.random()
+        counts = map(len, sprite_captions.VALUES.values())
+        values = [chance.randrange(count) if chance.random() < share else None for count in counts]
+        return sprite_captions.tell(sprite_captions.Character(*values), chance.randrange(sprite_captions.WORDINGS))
+
+    known = sorted(sprite_captions.KNOWN_WORDS)
+    texts = ["", "😀", "a person", "The LADY, facing us!", "a man, a woman", "x" * 199]
+    for _ in range(60):
+        texts += [said(), slipped(said()), slipped(slipped(said())).upper(), f"{said()} and {said()}"]
+        texts += [" ".join(chance.choices(known, k=3)), " ".join(chance.sample(words := said().split(), len(words)))]
+    found = page.evaluate(
+        """async (texts) => {
+            const { Characters } = await import("/play/captions.js");
+            const captions = new Characters((await (await fetch("/play/sprites-captions.json")).json()).captions);
+            return texts.map((text) => captions.read(text)).map(({ sentence, problem, picked }) => [
+                sentence ?? null, problem ?? null, picked ? captions.tell(picked) : null,
+            ]);
+        }""",
+        texts,
+    )
+    reasons = ("says two things of the", "is not understood there", "says nothing of a character")
+    accepted, met = 0, set()
+    for text, (sentence, problem, told) in zip(texts, found, strict=True):
+        try:
+            expected = understood_character(text)
+        except UserError as error:
+            assert (sentence, told) == (None, None), text
+            assert len(problem) < 200
+            told_why = [[reason for reason in reasons if reason in message] for message in (problem, str(error))]
+            assert told_why[0] == told_why[1] != [] or not text.strip("😀"), text
+            met.update(told_why[0])
+        else:
+            assert (sentence, problem, told) == (expected, None, expected), text
+            accepted += 1
+    assert 100 < accepted < len(texts) - 100
+    assert met == set(reasons)
+
+
+def test_captions_of_emoji_are_words_that_the_model_knows(page: Any, making: ModuleType) -> None:
+    words = Vocabulary(tuple(pretrained.load_card("emoji-captions")["model"]["captions"]["vocabulary"]))
+    rules = making.emoji_rules()
+    known = [kind.format(skin) for _, kinds in rules["kinds"] for kind in kinds for skin in rules["skins"]]
+    texts = [*known, "Surfing woman, dark!", "the", "", "a woman with dark skin is surfng"]
+    found = page.evaluate(
+        """async (texts) => {
+            const { Emoji } = await import("/play/captions.js");
+            const { tokens } = await import("/play/words.js");
+            const rules = (await (await fetch("/play/emoji-captions.json")).json()).captions;
+            const captions = new Emoji(rules);
+            return texts.map((text) => captions.read(text)).map(({ sentence, problem, picked }) => [
+                sentence && tokens(sentence, rules).filter(Boolean), problem, picked && captions.tell(picked),
+            ]);
+        }""",
+        texts,
+    )
+    assert len(known) == 570  # 95 kinds in six skins
+    for text, (numbers, problem, picked) in zip(known, found, strict=False):
+        assert (numbers, problem, picked) == (words.encode([text])[0].tolist(), None, text)
+    mixed, *refused = found[len(known) :]
+    assert mixed == [words.encode(["surfing woman dark"])[0].tolist(), None, None]
+    assert [numbers for numbers, *_ in refused] == [None] * 3
+    assert "“surfng” is unknown; the nearest that is known is “surfing”" in refused[2][1]
+
+
+def kept(page: Any, folder: Path) -> Any:
+    """The clip that the page hands over, [frame, channel, 64, 64]."""
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Keep the clip (GIF)").press("Enter")
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    assert b"made by syncdraw" in path.read_bytes()
+    video, _ = read_video(path)
+    return video[:, :, 2::4, 2::4]
+
+
+def command(page: Any) -> str:
+    text: str = page.locator("#play-command").inner_text()
+    return text
+
+
+def test_characters_and_emoji_by_keyboard(page: Any, link: str, tmp_path: Path) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{link}/index.html")
+    drawn(page, "digit 3 is moving left and right, seed 0")
+    page.get_by_label("Seed", exact=True).fill("6")
+    page.get_by_role("button", name="8", exact=True).press("Enter")
+    drawn(page, digits := "digit 8 is moving left and right, seed 6")
+    assert not any("sprites" in url or "emoji" in url for url in asked)
+
+    # The next of the three, by an arrow key.
+    page.get_by_role("radio", name="Digits").press("ArrowDown")
+    drawn(page, f"{sprite_captions.EXAMPLE}, seed 0")
+    assert page.evaluate("location.hash") == "#characters"
+    assert page.get_by_label("Hair style").input_value() == "long"
+    caption = page.get_by_label("Caption", exact=True)
+    for label, value in (("Build", "man"), ("Hair style", ""), ("Hair colour", ""), ("Top", "red shirt")):
+        page.get_by_label(label, exact=True).select_option(value)
+    sentence = "a man in a red shirt is casting a spell, facing left"
+    assert caption.input_value() == sentence
+    drawn(page, f"{sentence}, seed 0")
+    assert command(page) == f'syncdraw generate "{sentence}" --model sprites-captions --seed 0 -o clip.gif'
+    assert number(page, "step") in range(1, 13)
+    assert page.locator("#play-step").get_attribute("max") == "12"
+    video = kept(page, tmp_path)
+    assert video.shape == (8, 3, 64, 64)
+    difference = (video - pretrained.load("sprites-captions").generate(sentence, seed=0)[0]).abs()
+    assert difference.mean() < 2 / 255
+    assert difference.max() < 24 / 255
+    caption.fill("a man with a kettle")
+    caption.press("Enter")
+    page.get_by_role("alert").filter(has_text="“kettle” is not understood there; one says, for example,").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+    page.get_by_role("radio", name="Characters").press("ArrowDown")
+    drawn(page, "a woman with dark skin is surfing, seed 0")
+    assert page.locator("#play-problem").inner_text() == ""
+    page.get_by_label("Who or what").select_option(label="a waving hand")
+    drawn(page, sentence := "a waving hand with dark skin, seed 0")
+    assert kept(page, tmp_path).shape == (12, 3, 64, 64)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+    # Each keeps its own.
+    page.get_by_role("radio", name="Emoji").press("ArrowDown")
+    drawn(page, digits)
+    assert page.get_by_label("Seed", exact=True).input_value() == "6"
+    assert kept(page, tmp_path).shape == (10, 1, 64, 64)
+    page.get_by_role("radio", name="Digits").press("ArrowUp")
+    drawn(page, sentence)
+    assert caption.input_value() == "a waving hand with dark skin"
+    files = [url.rpartition("/")[2] for url in asked if url.endswith(".onnx")]
+    assert files.count("sprites-captions.onnx") == files.count("emoji-captions.onnx") == 1
+
+
+def test_what_a_caption_can_say_is_told_alike(making: ModuleType) -> None:
+    """The parts of sentences that the page is given, put together, are `tell`'s."""
+    parts = making.character_rules()["parts"]
+    assert parts["skin"][0] == "light-skinned"
+    assert (parts["top"][0], parts["top"][-1]) == ("a red shirt", "golden armour")
+    assert (parts["action"][1], parts["direction"][0]) == ("is casting a spell", ", facing left")
 
 
 def test_without_npm_the_page_says_so(making: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

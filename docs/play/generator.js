@@ -1,4 +1,4 @@
-// The generator: an ONNX file of this site, run in this browser by onnxruntime-web. Nothing is asked of another site.
+// A generator: an ONNX file of this site, run in this browser by onnxruntime-web. Nothing is asked of another site.
 
 import * as ort from "./ort.wasm.min.mjs";
 import { normal } from "./noise.js";
@@ -15,10 +15,11 @@ async function fetched(name) {
 }
 
 export class Generator {
-  static async load() {
+  /** `name` is that of a shipped model. */
+  static async load(name) {
     const [notes, model] = await Promise.all([
-      fetched("model.json").then((answer) => answer.json()),
-      fetched("model.onnx").then((answer) => answer.arrayBuffer()),
+      fetched(`${name}.json`).then((answer) => answer.json()),
+      fetched(`${name}.onnx`).then((answer) => answer.arrayBuffer()),
     ]);
     // To optimise the graph would take longer than all the drawing that it makes faster.
     const options = { executionProviders: ["wasm"], graphOptimizationLevel: "disabled" };

@@ -1,47 +1,65 @@
 // The page: what is typed becomes a drawing, and the drawing can be watched, stopped, moved through and kept.
 
-import { Captions } from "./captions.js";
+import { Characters, Digits, Emoji } from "./captions.js";
+import { choicesOf } from "./choices.js";
 import { Generator } from "./generator.js";
-import { greyGif } from "./gif.js";
+import { gifOf } from "./gif.js";
+import { tokens } from "./words.js";
 
+const SUBJECTS = {
+  digits: { model: "mnist1-captions", Captions: Digits, option: "" },
+  // Their captions have words in common, so that the model has to be named.
+  characters: { model: "sprites-captions", Captions: Characters, option: " --model sprites-captions" },
+  emoji: { model: "emoji-captions", Captions: Emoji, option: " --model emoji-captions" },
+};
 const FRAME_TIME = 200; // milliseconds, as in the files of `syncdraw generate`
 const STEP_TIME = 350;
 const MARGIN = 4; // pixels around a frame, into which windows may reach
 const SCALE = 4; // of the GIFs
 const find = (name) => document.getElementById(`play-${name}`);
+const root = document.getElementById("player");
+const controls = [...root.querySelectorAll(":disabled")]; // until there is a generator
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-let generator, captions, drawing;
-let step = 0; // the last is the finished clip
-let frame = 0;
+// What is drawn now: `generator`, `captions` and `choices`; `drawing`, with `step` (the last is the finished clip),
+// `frame` and `pictures`, each made when it is first shown; while another is chosen, what was typed: `text` and `seed`.
+let now = null;
+let wanted = "digits";
 let playing = !still;
 let forming = null; // the timer, while the drawing is being shown
+let waiting = null; // the timer, while a choice may be changed again
+const loading = new Map(); // promises of what `now` may be, by subject
 
-let pictures = []; // of the drawing, each made when it is first shown
+/** A frame after a step, as numbers from 0 to 255. */
+function pixels(atStep, atFrame) {
+  const [frames, channels, height, width] = now.generator.notes.shape;
+  const size = height * width;
+  const start = (atStep * frames + atFrame) * channels * size;
+  const image = new ImageData(width, height);
+  for (let i = 0; i < size; i++) {
+    for (let colour = 0; colour < 3; colour++) {
+      const value = now.drawing.canvases[start + (channels === 1 ? 0 : colour * size) + i];
+      image.data[4 * i + colour] = Math.round(255 * value);
+    }
+    image.data[4 * i + 3] = 255;
+  }
+  return image;
+}
 
-/** A frame after a step, as a picture of its own size. */
+/** The same as a picture of its own size. */
 function picture(atStep, atFrame) {
-  const [frames, , height, width] = generator.notes.shape;
-  return (pictures[atStep * frames + atFrame] ??= (() => {
-    const image = new ImageData(width, height);
-    const colours = new Uint32Array(image.data.buffer);
-    greys(atStep, atFrame).forEach((grey, i) => (colours[i] = 0xff000000 | (grey * 0x010101)));
+  const [frames, , height, width] = now.generator.notes.shape;
+  return (now.pictures[atStep * frames + atFrame] ??= (() => {
     const made = new OffscreenCanvas(width, height);
-    made.getContext("2d").putImageData(image, 0, 0);
+    made.getContext("2d").putImageData(pixels(atStep, atFrame), 0, 0);
     return made;
   })());
 }
 
-/** The same as numbers from 0 to 255. */
-function greys(atStep, atFrame) {
-  const [frames, , height, width] = generator.notes.shape;
-  const start = (atStep * frames + atFrame) * height * width;
-  return Uint8Array.from(drawing.canvases.subarray(start, start + height * width), (value) => Math.round(255 * value));
-}
-
 /** Paint a frame into a square of `side` pixels at (left, top), with its window. */
 function paint(context, atStep, atFrame, left, top, side) {
-  const [frames, , height, width] = generator.notes.shape;
+  const { notes } = now.generator;
+  const [frames, , height, width] = notes.shape;
   const scale = side / (Math.max(height, width) + 2 * MARGIN);
   context.save();
   context.beginPath();
@@ -51,10 +69,10 @@ function paint(context, atStep, atFrame, left, top, side) {
   context.fillRect(left, top, side, side);
   context.imageSmoothingEnabled = false;
   context.drawImage(picture(atStep, atFrame), left + MARGIN * scale, top + MARGIN * scale, width * scale, height * scale);
-  if (find("windows").checked && drawing.windows) {
+  if (find("windows").checked && now.drawing.windows) {
     const at = 4 * (atStep * frames + atFrame);
-    const [row, column, stride, deviation] = drawing.windows.subarray(at, at + 4);
-    const half = (stride * (generator.notes.write_grid_size - 1) * scale) / 2;
+    const [row, column, stride, deviation] = now.drawing.windows.subarray(at, at + 4);
+    const half = (stride * (notes.write_grid_size - 1) * scale) / 2;
     context.strokeStyle = "#ff5a48";
     context.lineWidth = Math.min(Math.max(deviation * scale, 1.5), 2 * scale);
     // The first pixel has the number 1, and its middle lies half a pixel from the edge.
@@ -63,13 +81,18 @@ function paint(context, atStep, atFrame, left, top, side) {
   context.restore();
 }
 
+/** How many frames a row of the strip has. */
+function columnsOf(frames) {
+  return Math.ceil(frames / 2);
+}
+
 function show() {
-  if (!drawing) return;
-  const [frames] = generator.notes.shape;
+  if (!now?.drawing) return;
+  const { draw_steps, shape: [frames] } = now.generator.notes;
   const clip = find("clip");
-  paint(clip.getContext("2d"), step, frame, 0, 0, clip.width);
+  paint(clip.getContext("2d"), now.step, now.frame, 0, 0, clip.width);
   const strip = find("frames");
-  const columns = 5;
+  const columns = columnsOf(frames);
   const gap = 4;
   const side = 144;
   const [width, height] = [columns * (side + gap) - gap, Math.ceil(frames / columns) * (side + gap) - gap];
@@ -78,30 +101,32 @@ function show() {
   context.clearRect(0, 0, width, height);
   for (let i = 0; i < frames; i++) {
     const [left, top] = [(i % columns) * (side + gap), Math.floor(i / columns) * (side + gap)];
-    paint(context, step, i, left, top, side);
-    if (i === frame) {
+    paint(context, now.step, i, left, top, side);
+    if (i === now.frame) {
       context.strokeStyle = "#5c7cfa";
       context.lineWidth = 4;
       context.strokeRect(left + 2, top + 2, side - 4, side - 4);
     }
   }
-  find("step").value = step + 1;
-  find("step-number").value = `${step + 1} of ${generator.notes.draw_steps}`;
-  find("frame").value = frame + 1;
-  find("frame-number").value = `${frame + 1} of ${frames}`;
+  find("step").value = now.step + 1;
+  find("step-number").value = `${now.step + 1} of ${draw_steps}`;
+  find("frame").value = now.frame + 1;
+  find("frame-number").value = `${now.frame + 1} of ${frames}`;
   showWords();
 }
 
 function showWords() {
-  const words = drawing.sentence.split(" ");
-  const width = generator.notes.captions.longest;
-  find("words").replaceChildren(...words.flatMap((word, i) => {
+  const { drawing, step } = now;
+  const { longest } = now.generator.notes.captions;
+  let word = 0;
+  find("words").replaceChildren(...drawing.sentence.split(/([ ,-]+)/).map((part, i) => {
+    if (i % 2) return part; // what stands between two words
     const one = document.createElement("span");
-    one.textContent = word;
-    const share = drawing.alignment ? drawing.alignment[step * width + i] : 0;
+    one.textContent = part;
+    const share = drawing.alignment && part !== "the" ? drawing.alignment[step * longest + word++] : 0; // "the" is no word
     one.style.background = `rgba(92, 124, 250, ${Math.min(1, share).toFixed(2)})`;
     one.title = `${Math.round(100 * share)} %`;
-    return [one, " "];
+    return one;
   }));
 }
 
@@ -109,9 +134,9 @@ function showWords() {
 function form() {
   stopForming();
   if (still) return;
-  step = 0;
+  now.step = 0;
   forming = setInterval(() => {
-    if (step + 1 < generator.notes.draw_steps) step++;
+    if (now.step + 1 < now.generator.notes.draw_steps) now.step++;
     else stopForming();
     show();
   }, STEP_TIME);
@@ -123,83 +148,126 @@ function stopForming() {
 }
 
 async function draw() {
+  clearTimeout(waiting);
+  const mine = now;
   const seed = Number(find("seed").value);
-  const { sentence, problem } = captions.read(find("caption").value);
+  const { sentence, problem } = mine.captions.read(find("caption").value);
   const wrong = Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32 ? problem : "A seed is a whole number from 0 to 4294967295.";
-  find("problem").textContent = wrong ?? "";
-  find("caption").setAttribute("aria-invalid", String(Boolean(problem)));
+  say(wrong, problem);
   if (wrong) return;
   const started = performance.now();
-  const found = await generator.draw(captions.tokens(sentence), generator.noise(seed));
-  drawing = { ...found, sentence, seed };
-  pictures = [];
-  step = generator.notes.draw_steps - 1;
-  frame = 0;
-  form();
-  show();
+  const { generator } = mine;
+  const found = await generator.draw(tokens(sentence, generator.notes.captions), generator.noise(seed));
   const ended = performance.now();
-  const root = document.getElementById("player");
   root.dataset.firstClip ??= String(Math.round(ended));
-  root.dataset.drawn = `${sentence}, seed ${seed}`;
-  find("status").textContent =
-    `“${sentence}”, seed ${seed}, drawn in ${Math.round(ended - started)} ms. ` +
-    `The first clip was there ${(Number(root.dataset.firstClip) / 1000).toFixed(1)} s after the page was opened.`;
-  find("command").textContent = `syncdraw generate "${sentence}" --seed ${seed} -o clip.gif`;
-  for (const [group, chosen] of [["digits", sentence.split(" ")[1]], ["motions", sentence.split(" ").slice(2).join(" ")]]) {
-    for (const button of find(group).children) button.setAttribute("aria-pressed", String(button.dataset.value === chosen));
-  }
+  const drawing = { ...found, sentence, seed, time: Math.round(ended - started) };
+  Object.assign(mine, { drawing, pictures: [], step: generator.notes.draw_steps - 1, frame: 0 });
+  if (mine !== now) return; // something else has been chosen
+  form();
+  present();
 }
 
-function enlarged(grey, width, height) {
-  const large = new Uint8Array(grey.length * SCALE * SCALE);
-  for (let y = 0; y < height * SCALE; y++) {
-    for (let x = 0; x < width * SCALE; x++) {
-      large[y * width * SCALE + x] = grey[Math.floor(y / SCALE) * width + Math.floor(x / SCALE)];
-    }
-  }
-  return large;
+function say(wrong, problem) {
+  find("problem").textContent = wrong ?? "";
+  find("caption").setAttribute("aria-invalid", String(Boolean(problem)));
+}
+
+/** Show the drawing, and what is said of it. */
+function present() {
+  const { sentence, seed, time } = now.drawing;
+  show();
+  root.dataset.drawn = `${sentence}, seed ${seed}`;
+  find("status").textContent =
+    `“${sentence}”, seed ${seed}, drawn in ${time} ms. ` +
+    `The first clip was there ${(Number(root.dataset.firstClip) / 1000).toFixed(1)} s after the page was opened.`;
+  find("command").textContent = `syncdraw generate "${sentence}"${SUBJECTS[wanted].option} --seed ${seed} -o clip.gif`;
+  now.choices.show(now.captions.read(sentence).picked ?? {});
 }
 
 /** Give the reader a GIF of the finished clip, or of the clip as it stood after each step. */
 function keep(steps, name) {
-  const [frames, , height, width] = generator.notes.shape;
-  const all = steps.flatMap((atStep) => Array.from({ length: frames }, (_, atFrame) => greys(atStep, atFrame)));
-  const large = all.map((grey) => enlarged(grey, width, height));
-  const delays = large.map(() => FRAME_TIME);
-  const blob = greyGif(large, width * SCALE, height * SCALE, delays, generator.notes.mark);
+  const { notes } = now.generator;
+  const [frames, channels] = notes.shape;
+  const all = steps.flatMap((atStep) => Array.from({ length: frames }, (_, atFrame) => pixels(atStep, atFrame)));
+  const blob = gifOf(all, channels === 1, SCALE, all.map(() => FRAME_TIME), notes.mark);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `${drawing.sentence.replaceAll(" ", "-")}-seed${drawing.seed}${name}.gif`;
+  link.download = `${now.drawing.sentence.replaceAll(/[ ,]+/g, "-")}-seed${now.drawing.seed}${name}.gif`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-function pick(group, values) {
-  find(group).replaceChildren(...values.map(([value, label]) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = label;
-    button.dataset.value = value;
-    button.setAttribute("aria-pressed", "false");
-    button.addEventListener("click", () => {
-      const { sentence } = captions.read(find("caption").value);
-      const [, digit, ...motion] = (sentence ?? drawing?.sentence ?? "digit 3").split(" ");
-      const chosen = group === "digits" ? ["digit", value, ...motion] : ["digit", digit, value];
-      find("caption").value = chosen.filter(Boolean).join(" ");
-      draw();
-    });
-    return button;
-  }));
+/** Something is picked: it becomes part of the caption, which is drawn unless more is picked at once. */
+function pick(name, value, delay) {
+  const { captions, drawing } = now;
+  const before = captions.read(find("caption").value).picked ?? captions.read(drawing?.sentence ?? "").picked;
+  find("caption").value = captions.tell({ ...before, [name]: value });
+  clearTimeout(waiting);
+  waiting = setTimeout(draw, delay);
+}
+
+/** What `now` is for a subject. */
+async function load(subject) {
+  const { model, Captions } = SUBJECTS[subject];
+  const generator = await Generator.load(model);
+  const captions = new Captions(generator.notes.captions);
+  return { generator, captions, choices: choicesOf(captions.choices, pick) };
+}
+
+/** Choose what is drawn; its generator is loaded when it is first chosen. */
+async function choose(subject) {
+  clearTimeout(waiting);
+  stopForming();
+  if (now) Object.assign(now, { text: find("caption").value, seed: find("seed").value });
+  if (subject !== wanted) [find("caption").value, find("seed").value] = ["", "0"];
+  now = null;
+  wanted = subject;
+  busy(true);
+  root.querySelector(`[value="${subject}"]`).checked = true;
+  find("choices").replaceChildren();
+  if (!loading.has(subject)) {
+    find("status").textContent = `The generator of ${subject} is being loaded …`;
+    loading.set(subject, load(subject));
+  }
+  let chosen;
+  try {
+    chosen = await loading.get(subject);
+  } catch (error) {
+    loading.delete(subject); // the next time may be better
+    if (wanted === subject) find("status").textContent = `The generator of ${subject} does not run in this browser: ${error.message}`;
+    throw error;
+  }
+  if (wanted !== subject || now) return;
+  now = chosen;
+  const { draw_steps, shape: [frames] } = now.generator.notes;
+  if (now.drawing) [find("caption").value, find("seed").value] = [now.text, now.seed];
+  else find("caption").value ||= now.captions.example; // unless something was typed meanwhile
+  find("choices").replaceChildren(...now.choices.elements);
+  find("step").max = draw_steps;
+  find("frame").max = frames;
+  busy(false);
+  if (!now.drawing) return draw();
+  say(undefined, undefined);
+  present();
+}
+
+/** While nothing can be drawn, nothing can be asked for. */
+function busy(on) {
+  root.setAttribute("aria-busy", String(on));
+  for (const control of controls) control.disabled = on;
 }
 
 function connect() {
-  const { motions, numbers } = generator.notes.captions;
-  const { draw_steps, shape: [frames] } = generator.notes;
-  pick("digits", [...numbers.keys()].map((digit) => [String(digit), String(digit)]));
-  pick("motions", Object.entries(motions).map(([name, phrase]) => [phrase.trim(), phrase.trim().replace("is moving ", "") || name]));
+  for (const choice of root.querySelectorAll("[name=play-subject]")) {
+    choice.addEventListener("change", () => {
+      history.replaceState(null, "", `#${choice.value}`);
+      choose(choice.value);
+    });
+  }
+  addEventListener("hashchange", () => named() && named() !== wanted && choose(named()));
   find("form").addEventListener("submit", (event) => {
     event.preventDefault();
-    draw();
+    if (now) draw();
   });
   find("another").addEventListener("click", () => {
     find("seed").value = (Number(find("seed").value) + 1) % 2 ** 32;
@@ -209,37 +277,38 @@ function connect() {
     form();
     show();
   });
-  find("step").max = draw_steps;
   find("step").addEventListener("input", () => {
     stopForming();
-    step = Number(find("step").value) - 1;
+    now.step = Number(find("step").value) - 1;
     show();
   });
   // A slider that is where it is sent says nothing of it: the hand on it has to be enough.
   touched(find("step"), stopForming);
   touched(find("frame"), () => play(false));
-  find("frame").max = frames;
   find("frame").addEventListener("input", () => {
     play(false);
-    frame = Number(find("frame").value) - 1;
+    now.frame = Number(find("frame").value) - 1;
     show();
   });
   find("frames").addEventListener("click", (event) => {
+    if (!now?.drawing) return;
+    const [frames] = now.generator.notes.shape;
+    const columns = columnsOf(frames);
     const box = find("frames").getBoundingClientRect();
-    const column = Math.floor((5 * (event.clientX - box.left)) / box.width);
-    const row = Math.floor((Math.ceil(frames / 5) * (event.clientY - box.top)) / box.height);
+    const column = Math.floor((columns * (event.clientX - box.left)) / box.width);
+    const row = Math.floor((Math.ceil(frames / columns) * (event.clientY - box.top)) / box.height);
     play(false);
-    frame = Math.min(frames - 1, 5 * row + column);
+    now.frame = Math.min(frames - 1, columns * row + column);
     show();
   });
   find("windows").addEventListener("change", show);
   find("pause").addEventListener("click", () => play(!playing));
-  find("keep").addEventListener("click", () => keep([draw_steps - 1], ""));
-  find("keep-drawing").addEventListener("click", () => keep([...Array(draw_steps).keys()], "-drawing"));
-  for (const control of document.querySelectorAll("#player :disabled")) control.disabled = false;
+  const steps = () => [...Array(now.generator.notes.draw_steps).keys()];
+  find("keep").addEventListener("click", () => keep(steps().slice(-1), ""));
+  find("keep-drawing").addEventListener("click", () => keep(steps(), "-drawing"));
   setInterval(() => {
-    if (!playing || !drawing) return;
-    frame = (frame + 1) % frames;
+    if (!playing || !now?.drawing) return;
+    now.frame = (now.frame + 1) % now.generator.notes.shape[0];
     show();
   }, FRAME_TIME);
   play(playing);
@@ -255,12 +324,11 @@ function play(on) {
   find("pause").textContent = on ? "Pause" : "Play";
 }
 
-try {
-  generator = await Generator.load();
-  captions = new Captions(generator.notes.captions);
-  connect();
-  await draw();
-} catch (error) {
-  find("status").textContent = `The generator does not run in this browser: ${error.message}`;
-  throw error;
+/** The subject that the page's address names, if it names one. */
+function named() {
+  const name = location.hash.slice(1);
+  return Object.hasOwn(SUBJECTS, name) ? name : "";
 }
+
+connect();
+await choose(named() || "digits");

@@ -85,11 +85,15 @@ def understood_character(text: str) -> str:
     return sprite_captions.tell(sprite_captions.parse_character(" ".join(nearest)))
 
 
+LIKENESS = 0.75
+"""How like a known word (difflib's ratio) a mistyped one has to be. Public for the page in a browser, too."""
+
+
 def _known(word: str, words: Collection[str] = KNOWN_WORDS) -> str | None:
     """The word that somebody has typed, if there is one like it among `words`; numbers are not guessed."""
     if word in words:
         return word
-    return next(iter(difflib.get_close_matches(word, sorted(words), n=1, cutoff=0.75)), None)
+    return next(iter(difflib.get_close_matches(word, sorted(words), n=1, cutoff=LIKENESS)), None)
 
 
 def _nearest(text: str) -> str:

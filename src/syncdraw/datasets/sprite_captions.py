@@ -106,7 +106,8 @@ def all_words() -> list[str]:
 
 # --- Reading ---------------------------------------------------------------------------------------------------------
 
-_SAME = {
+# The tables are public for the page on which the generator runs in a browser; it reads captions by them.
+SAME = {
     "gray": "white", "fair": "light", "pale": "light", "tanned": "tan", "blond": "blonde", "armor": "armour",
     "pants": "trousers", "wears": "wearing", "lady": "woman", "guy": "man", "front": "forward", "us": "forward",
     "back": "away", "backward": "away", "walks": "walking", "casts": "casting", "swings": "swinging",
@@ -114,13 +115,20 @@ _SAME = {
 }  # fmt: skip
 """Words that are understood as others."""
 
-_FILLERS = {"a", "an", "and", "with", "in", "is", "wearing", "person", "who", "has", "facing", "to"}
-_HAIR = re.compile(rf"(?:\b(?P<style>{'|'.join(HAIR_STYLES)}) )?(?:\b(?P<colour>{'|'.join(HAIR_COLOURS)}) )?\bhair\b")
+FILLERS = {"a", "an", "and", "with", "in", "is", "wearing", "person", "who", "has", "facing", "to"}
+HAIR = re.compile(rf"(?:\b(?P<style>{'|'.join(HAIR_STYLES)}) )?(?:\b(?P<colour>{'|'.join(HAIR_COLOURS)}) )?\bhair\b")
 _PHRASES = {"skin": r"(?P<value>{values}) skin(?:ned)?"}
 """How an attribute is said, where it is not its value alone."""
 
+PATTERNS = {
+    name: re.compile(rf"\b{_PHRASES.get(name, '(?P<value>{values})').format(values='|'.join(values))}\b")
+    for name, values in VALUES.items()
+    if name not in ("hair_style", "hair_colour")
+}
+"""How each attribute but hair is said; in this order they are looked for, and taken out."""
+
 KNOWN_WORDS = frozenset(
-    {word for values in VALUES.values() for value in values for word in value.split()} | _SAME.keys() | _FILLERS
+    {word for values in VALUES.values() for value in values for word in value.split()} | SAME.keys() | FILLERS
     | {"hair", "skin", "skinned"}
 )  # fmt: skip
 """Every word that is understood."""
@@ -136,7 +144,7 @@ def parse_character(text: str) -> Character:
     Raises:
         UserError: it says what no caption of sprites says, or two things of one attribute.
     """
-    rest = " ".join(_SAME.get(word, word) for word in normalise(text))
+    rest = " ".join(SAME.get(word, word) for word in normalise(text))
     found: dict[str, int] = {}
 
     def keep(name: str, value: str | None) -> None:
@@ -146,18 +154,15 @@ def parse_character(text: str) -> Character:
             raise UserError(f"the caption {text!r} says two things of the {name.replace('_', ' ')}")
         found[name] = VALUES[name].index(value)
 
-    for match in _HAIR.finditer(rest):
+    for match in HAIR.finditer(rest):
         keep("hair_style", match["style"])
         keep("hair_colour", match["colour"])
-    rest = _HAIR.sub(" , ", rest)
-    for name, values in VALUES.items():
-        if name in ("hair_style", "hair_colour"):
-            continue
-        phrase = re.compile(rf"\b{_PHRASES.get(name, '(?P<value>{values})').format(values='|'.join(values))}\b")
+    rest = HAIR.sub(" , ", rest)
+    for name, phrase in PATTERNS.items():
         for match in phrase.finditer(rest):
             keep(name, match["value"])
         rest = phrase.sub(" , ", rest)
-    unknown = [word for word in rest.replace(",", " ").split() if word not in _FILLERS]
+    unknown = [word for word in rest.replace(",", " ").split() if word not in FILLERS]
     if unknown or not found:
         reason = f"has {unknown[0]!r}, which is not understood there" if unknown else "says nothing of a character"
         raise UserError(f"the caption {text!r} {reason}; one says, for example, {EXAMPLE!r}")
