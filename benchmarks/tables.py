@@ -245,11 +245,11 @@ def films_sizes() -> list[str]:
         seen = row["training"][f"{values['steps']}"]
         held = [f"{step['validation_L_X'] + step['validation_L_Z']:,.1f}" for step in (middle, last)]
         rows.append([
-            name, f"{seen['seconds']:.0f}", f"{seen['L_X']:,.1f}", f"{seen['L_Z']:.1f}", *held,
+            name, f"{seen['L_X']:,.1f}", f"{seen['L_Z']:.1f}", *held,
             f"{last['sample_sharpness']:.2f}", f"{last['sample_motion']:.2f}",
         ])  # fmt: skip
     ends = [f"held-out -ELBO, step {values['steps'] // part}" for part in (2, 1)]
-    return table(["", "seconds", "L_X, training", "L_Z, training", *ends, "sharpness", "motion"], rows)
+    return table(["", "L_X, training", "L_Z, training", *ends, "sharpness", "motion"], rows)
 
 
 def films_settings() -> list[str]:
