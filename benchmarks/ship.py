@@ -45,7 +45,9 @@ def card_of(arguments: argparse.Namespace) -> dict[str, Any]:
     if card["data"] not in BUILT_IN:  # a folder of this machine
         card.pop("bouncing", None)
         card |= {"data": arguments.data or known["data"]}
-    if example := arguments.example or known.get("example"):
+    there = arguments.weights / arguments.name / pretrained.CARD_FILE
+    before = json.loads(there.read_text()) if there.is_file() else {}
+    if example := arguments.example or known.get("example") or before.get("example"):
         card["example"] = example
     for key in ("about", "recipe", "hardware", "command"):
         value = getattr(arguments, key) or known.get(key)
