@@ -12,9 +12,11 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ablation import folder_of
 from cpu import processor
 from syncdraw import pretrained
 
@@ -36,7 +38,7 @@ HELD_OUT = "validation_L_X", "validation_L_Z", "sample_sharpness", "sample_motio
 
 def train_variant(clips: Path, out: Path, name: str, steps: int, shape: tuple[int, int]) -> dict[str, Any]:
     """A finished run of its own, and what it printed on its way."""
-    run = out / "".join(c if c.isalnum() else "-" for c in name).strip("-")
+    run = folder_of(out, name)
     height, width = shape
     settings = {"model.height": height, "model.width": width, "train.max_steps": steps, "train.every": steps // 2}
     options = [part for key, value in (settings | VARIANTS[name]).items() for part in (f"--{key}", f"{value}")]
@@ -69,12 +71,9 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     shape = arguments.height, arguments.width
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        each = (
-            pool.submit(train_variant, arguments.clips, arguments.out, name, arguments.steps, shape)
-            for name in arguments.variants
-        )
-        results = {name: run.result() for name, run in zip(arguments.variants, list(each), strict=True)}
-    values = {"about": arguments.about, "steps": arguments.steps, "shape": shape, "jobs": arguments.jobs,
+        train = partial(train_variant, arguments.clips, arguments.out, steps=arguments.steps, shape=shape)
+        results = dict(zip(arguments.variants, pool.map(train, arguments.variants), strict=True))
+    values = {"about": arguments.about, "steps": arguments.steps, "shape": shape,
               "processor": processor(), "results": results}  # fmt: skip
     arguments.record.write_text(json.dumps(values, indent=1) + "\n")
     print(f"wrote {arguments.record}")

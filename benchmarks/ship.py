@@ -46,7 +46,7 @@ def card_of(arguments: argparse.Namespace) -> dict[str, Any]:
         card.pop("bouncing", None)
         card |= {"data": arguments.data or known["data"]}
     there = arguments.weights / arguments.name / pretrained.CARD_FILE
-    before = json.loads(there.read_text()) if there.is_file() else {}
+    before = pretrained.load_card(there.parent) if there.is_file() else {}
     if example := arguments.example or known.get("example") or before.get("example"):
         card["example"] = example
     for key in ("about", "recipe", "hardware", "command"):

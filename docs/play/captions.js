@@ -129,8 +129,8 @@ export class Characters {
 }
 
 function label(name) {
-  const words = name.replace("_", " ");
-  return words[0].toUpperCase() + words.slice(1);
+  const text = name.replace("_", " ");
+  return text[0].toUpperCase() + text.slice(1);
 }
 
 /** An animated emoji: any words that the model knows (vocabulary.py). */

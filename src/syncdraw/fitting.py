@@ -178,8 +178,10 @@ def _place(planes: NDArray[np.uint8], shape: Shape, ground: str) -> NDArray[np.u
         spare = planes.shape[axis] - size
         if spare > 0:
             planes = planes.take(range(spare // 2, spare // 2 + size), axis)
+    if planes.shape[1:] == (shape.height, shape.width):
+        return planes
     around = shape.inner != (shape.height, shape.width) or shape.ground != "white"
-    placed = np.zeros((shape.channels, shape.height, shape.width), np.uint8)
+    placed = np.empty((shape.channels, shape.height, shape.width), np.uint8)
     placed[:] = _ground_pixel(ground, shape.channels)[:, None, None] if around else 0
     top, left = (shape.height - planes.shape[1]) // 2, (shape.width - planes.shape[2]) // 2
     placed[:, top : top + planes.shape[1], left : left + planes.shape[2]] = planes

@@ -402,11 +402,10 @@ class PreparedClips:
         # A negative index names the same clip as its positive twin, and must give the same.
         random = np.random.default_rng((seed or 0, epoch, index % len(self)))
         varied = seed is not None and self.varied
-        chosen = np.random.default_rng((config.seed, int(record.hash, 16), record.first, number))
-        if varied and not config.fixed:
-            frames = choose_frames(record.length, number, config, random, anywhere=True)
-        else:
-            frames = choose_frames(record.length, number, config, chosen)
+        anywhere = varied and not config.fixed
+        fixed = (config.seed, int(record.hash, 16), record.first, number)
+        chosen = random if anywhere else np.random.default_rng(fixed)
+        frames = choose_frames(record.length, number, config, chosen, anywhere)
         window = vary(frames, record.captions, config, random) if varied else plain_window(frames, config, chosen)
         captions = record.captions or [""]
         return window, window.caption(captions[0 if seed is None else random.integers(len(captions))])
