@@ -11,6 +11,9 @@
 #include <cmath>
 #include <cstring>
 #include <vector>
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -38,6 +41,17 @@ INLINE Lanes load_some(const float *from, int some) {
 INLINE void store_some(float *to, Lanes value, int some) {
     if (some >= LANES) store(to, value);
     else memcpy(to, &value, sizeof(float) * some);
+}
+
+// To what is not read again soon, past the caches: else each line would be fetched first. `to` is on a whole vector.
+INLINE void store_away(float *to, Lanes value) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(to, (__m512)value);
+#elif defined(__AVX__)
+    _mm256_stream_ps(to, (__m256)value);
+#else
+    store(to, value);
+#endif
 }
 
 // first, first + 1, ...
@@ -193,15 +207,30 @@ static void filter_gradients(const Sizes &s, bool first, const float *image, con
         for (int i = 0; i < s.grid * s.width; i++) of_columns[i] += scratch[i];
 }
 
-// An image as it is read: itself, or, where it is `drawn`, sigma of it, which then stays in a core's first cache.
+// An image as it is read: itself, or, where it is `drawn`, sigma of it, which then stays in a core's first cache. The
+// next one is asked for meanwhile.
 static const float *shown(const Sizes &s, bool drawn, const float *image, std::vector<float> &pixels) {
     if (!drawn) return image;
     pixels.resize(s.image());
     for (long i = 0; i < s.image(); i += LANES) {
         const Lanes x = load_some(image + i, s.image() - i);
+        __builtin_prefetch(image + i + s.image());
         store_some(pixels.data() + i, probability(x, falling(x)), s.image() - i);
     }
     return pixels.data();
+}
+
+// An image, a vector after the other. Images that are not made of whole vectors begin anywhere in memory.
+template <typename Value>
+INLINE void put_away(const Sizes &s, float *image, Value value) {
+    const long size = s.image();
+    if (size % LANES == 0)
+        for (long pixel = 0; pixel < size; pixel += LANES) store_away(image + pixel, value(pixel, LANES));
+    else
+        for (long pixel = 0; pixel < size; pixel += LANES) {
+            const int some = size - pixel < LANES ? size - pixel : LANES;
+            store_some(image + pixel, value(pixel, some), some);
+        }
 }
 
 extern "C" {
@@ -227,14 +256,22 @@ void read_forward(const Sizes &s, int drawn, const float *images, const float *r
 // images = x + F_p^T w F_q. `halves` keeps w F_q.
 void write_forward(const Sizes &s, const float *below, const float *patches, const float *rows, const float *columns,
                    float *images, float *halves) {
-#pragma omp parallel for num_threads(s.threads)
-    for (long i = 0; i < (long)s.count * s.each; i++) {
-        const long window = i / s.each;
-        float *half = halves + i * s.grid * s.width, *image = images + i * s.image();
-        product(s.grid, s.width, s.grid, patches + i * s.grid * s.grid, s.grid, 1, columns + window * s.grid * s.width,
-                half);
-        product(s.height, s.width, s.grid, rows + window * s.grid * s.height, 1, s.height, half, image);
-        for (long pixel = 0; pixel < s.image(); pixel++) image[pixel] += below[i * s.image() + pixel];
+#pragma omp parallel num_threads(s.threads)
+    {
+        std::vector<float> spread(s.image());
+#pragma omp for
+        for (long i = 0; i < (long)s.count * s.each; i++) {
+            const long window = i / s.each;
+            const float *under = below + i * s.image();
+            float *half = halves + i * s.grid * s.width;
+            product(s.grid, s.width, s.grid, patches + i * s.grid * s.grid, s.grid, 1,
+                    columns + window * s.grid * s.width, half);
+            product(s.height, s.width, s.grid, rows + window * s.grid * s.height, 1, s.height, half, spread.data());
+            put_away(s, images + i * s.image(), [&](long pixel, int some) {
+                __builtin_prefetch(under + pixel + s.image());
+                return load_some(spread.data() + pixel, some) + load_some(under + pixel, some);
+            });
+        }
     }
 }
 
@@ -243,7 +280,7 @@ void read_backward(const Sizes &s, int drawn, const float *images, const float *
                    const float *halves, const float *of_patches, float *of_images, float *of_rows, float *of_columns) {
 #pragma omp parallel num_threads(s.threads)
     {
-        std::vector<float> u(s.grid * s.width), scratch, pixels;
+        std::vector<float> u(s.grid * s.width), spread(s.image()), scratch, pixels;
 #pragma omp for
         for (long window = 0; window < s.count; window++) {
             const long row = window * s.grid * s.height, column = window * s.grid * s.width;
@@ -255,9 +292,11 @@ void read_backward(const Sizes &s, int drawn, const float *images, const float *
                 filter_gradients(s, e == 0, image, patch, u.data(), halves + i * s.grid * s.width, of_rows + row,
                                  of_columns + column, scratch);
                 if (!of_images) continue;
-                float *found = of_images + i * s.image();
-                product(s.height, s.width, s.grid, rows + row, 1, s.height, u.data(), found);
-                for (long pixel = 0; drawn && pixel < s.image(); pixel++) found[pixel] *= image[pixel] * (1 - image[pixel]);
+                product(s.height, s.width, s.grid, rows + row, 1, s.height, u.data(), spread.data());
+                put_away(s, of_images + i * s.image(), [&](long pixel, int some) {
+                    const Lanes of_read = load_some(spread.data() + pixel, some), y = load_some(image + pixel, some);
+                    return drawn ? of_read * y * (1.0f - y) : of_read;
+                });
             }
         }
     }
