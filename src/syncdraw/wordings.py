@@ -129,22 +129,40 @@ def suited_model(captions: Sequence[str]) -> str:
             return "mnist-stories"
         if name := _of_clips(captions):
             return name
+        for text in captions:
+            _refuse_strange(text)
         raise
     if len(counts) != 1:
         raise UserError("captions must all name as many digits as the first; for others choose a --model")
     return "mnist1-captions" if counts == {1} else "mnist2-captions"
 
 
+def _of_other_things() -> dict[str, dict[str, Any]]:
+    """The cards of those shipped models that draw other things than digits."""
+    cards = {name: load_card(name) for name in shipped_models()}
+    return {name: card for name, card in cards.items() if card["data"] == "sprites" or card["data"] not in BUILT_IN}
+
+
 def _of_clips(captions: Sequence[str]) -> str | None:
     """The shipped model of other things than digits that knows most words, if nearly all; it says which it lacks."""
     words = {word for text in captions for word in normalise(text)}
-    known = {}
-    for name in shipped_models():
-        card = load_card(name)
-        if card.get("data") == "sprites" or card.get("data") not in BUILT_IN:
-            known[name] = len(words.intersection(card["model"].get("captions", {}).get("vocabulary", ())))
+    known = {
+        name: len(words.intersection(card["model"].get("captions", {}).get("vocabulary", ())))
+        for name, card in _of_other_things().items()
+    }
     likely = max(known, key=known.__getitem__, default=None)
     return likely if likely and 4 * known[likely] > 3 * len(words) else None
+
+
+def _refuse_strange(text: str) -> None:
+    """Say of all that can be drawn, where a text names no digit.
+
+    Raises:
+        UserError: it names none.
+    """
+    if not re.search(rf"digit|number|[0-9]|\b(?:{'|'.join(NUMBERS)})\b", text.casefold()):
+        such = [caption([3], [_SIDEWAYS]), *(card["example"] for card in _of_other_things().values())]
+        raise UserError(f"the caption {text!r} is not understood; captions are such as {' or '.join(map(repr, such))}")
 
 
 def _story(text: str) -> Story | None:
