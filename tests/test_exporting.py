@@ -28,7 +28,9 @@ SHAPE: dict[str, Any] = {
 }  # fmt: skip
 KINDS: dict[str, SyncDrawConfig] = {
     "categories": SyncDrawConfig(**SHAPE | {"draw_steps": 1}, channels=3, prior=PriorConfig("network", 3, 4)),
-    "captions in layers": SyncDrawConfig(**SHAPE, layers=2, captions=RECURRENT, canvas="image"),
+    "captions in layers, painted": SyncDrawConfig(
+        **SHAPE, layers=2, captions=RECURRENT, canvas="image", attention=AttentionConfig("frame", 4, content="painted")
+    ),
 }
 ALIGNMENT_IN_A_CUBOID = SyncDrawConfig(
     **SHAPE, attention=AttentionConfig("cuboid"), captions=ALIGNED, prior=PriorConfig("caption")

@@ -186,6 +186,7 @@ ALIGNMENT, RECURRENT = CaptionConfig("alignment", 6, WORDS), CaptionConfig("recu
         {"attention": AttentionConfig(content="shared", smooth_start=True), "canvas": "learned",
          "prior": PriorConfig("network")},
         {"channels": 3, "attention": AttentionConfig(write_grid_size=4), "canvas": "image"},
+        {"channels": 3, "attention": AttentionConfig(write_grid_size=4, content="painted"), "captions": RECURRENT},
         {"grid_size": 1},
         {"frames": 1, "draw_steps": 1},
         {"captions": ALIGNMENT, "prior": PriorConfig("caption")},

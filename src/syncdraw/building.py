@@ -16,6 +16,7 @@ from syncdraw.errors import UserError
 from syncdraw.extensions.categories import Categories
 from syncdraw.extensions.layers import LayeredSyncDraw
 from syncdraw.extensions.mixture import MixturePrior
+from syncdraw.extensions.painter import Painter
 from syncdraw.likelihoods import Bernoulli, DiscretisedLogistic, Likelihood
 from syncdraw.model import Generator, Inference, SyncDraw
 from syncdraw.priors import CaptionPrior, NetworkPrior, Prior, StandardPrior
@@ -51,7 +52,9 @@ def build(
     inference = Inference(read, hidden, latent, conditioner.encoder_size, by_video)
     prior = prior or build_prior(config, conditioner.decoder_size)
     likelihood = likelihood or build_likelihood(config)
-    generator = Generator(write, prior, hidden, latent, conditioner.decoder_size, first_canvas(config), likelihood)
+    generator = Generator(
+        write, prior, hidden, latent, conditioner.decoder_size, first_canvas(config), likelihood, build_content(config)
+    )
     if config.layers > 1:
         return LayeredSyncDraw(config, inference, generator, conditioner)
     return SyncDraw(config, inference, generator, conditioner)
@@ -62,6 +65,13 @@ def build_attention(config: SyncDrawConfig, grid_size: int, content: Content = "
     options: dict[str, Any] = {} if config.attention.kind == "cuboid" else {"content": content}
     smooth = config.attention.smooth_start
     return ATTENTIONS[config.attention.kind](*config.shape, grid_size, smooth_start=smooth, **options)
+
+
+def build_content(config: SyncDrawConfig) -> Painter | None:
+    """What a config names in place of the papers' linear layer, if anything."""
+    if config.attention.content != "painted":
+        return None
+    return Painter(config.hidden_size, config.frames, config.channels, config.write_grid_size)
 
 
 def build_prior(config: SyncDrawConfig, caption_size: int) -> Prior:

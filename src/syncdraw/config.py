@@ -15,13 +15,17 @@ from syncdraw.errors import UserError
 Protocol = Literal["binary", "grey", "levels"]
 """Pixels as targets: thresholded at 0.5 (`binary`), soft (`grey`), or one of 256 levels (`levels`, ours)."""
 
-Content = Literal["per_frame", "shared", "both"]
+Content = Literal["per_frame", "shared", "both", "painted"]
 """What a drawing step writes; see `AttentionConfig`."""
 
 
 def patches_written(content: Content, frames: int) -> int:
     """How many patches a drawing step writes."""
-    return {"per_frame": frames, "shared": 1, "both": frames + 1}[content]
+    return {"per_frame": frames, "shared": 1, "both": frames + 1, "painted": frames}[content]
+
+
+PAINTED = 4
+"""Of a patch that is painted, K is a multiple of it (extensions/painter.py)."""
 
 
 STRICT = {"extra": "forbid"}
@@ -63,7 +67,8 @@ class AttentionConfig:
         read_from: windows to read with come from h_dec^{t-1} (v1), or from h_dec^{t-1} and the video (v2).
         smooth_start: filters begin half a stride wide, not 1 pixel (ours).
         content: what is written: a patch for each frame (per_frame, the papers), one that all frames share and each
-            places (shared, ours), or the sum of both (both, ours).
+            places (shared, ours), the sum of both (both, ours), or a patch for each frame that is a sum of shapes, each
+            painted in one colour (painted, ours).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -193,6 +198,11 @@ class SyncDrawConfig:
             raise UserError(
                 f"model.layers is {self.layers}; it must divide model.draw_steps, which is {self.draw_steps}"
             )
+        if self.attention.content == "painted" and self.write_grid_size % PAINTED:
+            raise UserError(
+                f"model.attention.content is painted, for which K to write with, model.attention.write_grid_size, must "
+                f"be a multiple of {PAINTED}; it is {self.write_grid_size}"
+            )
         if self.prior.categories and self.captioned:
             raise UserError(
                 f"model.captions.route is {self.captions.route}; with model.prior.categories it must be none"
@@ -214,7 +224,9 @@ class SyncDrawConfig:
         read = frames * depth * self.channels * self.grid_size**2
         write = patches_written(self.attention.content, frames) * depth * self.channels * self.write_grid_size**2
         encoder = 4 * hidden * (2 * read + 2 * hidden + caption)
-        decoder = 4 * hidden * (latent + 2 * caption + hidden) + hidden * write
+        painter = 128 * hidden * frames + 3 * (hidden + 128) * self.write_grid_size**2
+        content = painter if self.attention.content == "painted" else hidden * write
+        decoder = 4 * hidden * (latent + 2 * caption + hidden) + content
         by_video = 6 * self.frames * math.prod(self.shape) if self.attention.read_from == "state_and_video" else 0
         words = (len(self.captions.vocabulary) + self.prior.categories + 16 * caption) * caption
         prior = 2 * latent * self.prior.components * hidden + hidden * (hidden + 2 * caption)

@@ -136,20 +136,21 @@ class Generator(nn.Module):
         caption_size: width of what the decoder LSTM is told of the caption.
         first_canvas: c^0, logits that broadcast to a video; a parameter where it is learned.
         likelihood: P(X | Z), of the last canvas.
+        content: from h_dec to the patch that is written; `nn.Linear` unless given.
     """
 
     first_canvas: Tensor
 
     def __init__(
         self, attention: Attention, prior: Prior, hidden_size: int, latent_size: int, caption_size: int,
-        first_canvas: Tensor | nn.Parameter, likelihood: Likelihood,
+        first_canvas: Tensor | nn.Parameter, likelihood: Likelihood, content: nn.Module | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.attention = attention
         self.prior = prior
         self.lstm = nn.LSTMCell(latent_size + caption_size, hidden_size)
         self.write_parameters = to_window(hidden_size, attention)
-        self.content = nn.Linear(hidden_size, attention.patch_size)
+        self.content = content or nn.Linear(hidden_size, attention.patch_size)
         self.likelihood = likelihood
         if isinstance(first_canvas, nn.Parameter):
             self.first_canvas = first_canvas

@@ -18,6 +18,9 @@ MATRICES = (
     "generator.lstm.weight_ih",
     "generator.lstm.weight_hh",
     "generator.content.weight",
+    "generator.content.of_frames.weight",
+    "generator.content.of_points.weight",
+    "generator.content.shared.weight",
     "generator.prior.layers.0.weight",
 )
 """What Muon trains. Not inference.lstm.weight_ih: six times the size of the others, it made a step take half as long
