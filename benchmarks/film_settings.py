@@ -1,7 +1,8 @@
 """What the sizes of the model are worth on films: python benchmarks/film_settings.py CLIPS [--steps 500] [--jobs 2]
 
 Trains the recipe `folder` on a folder of captioned clips, and again with one setting changed, for the same number of
-steps each and on one thread each. Variants that are finished are not trained again, so it can be stopped and started.
+steps each and on one thread each. Variants that are finished are not trained again, so it can be stopped and started;
+what was recorded of others stays.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "24 drawing steps (12)": {"model.draw_steps": 24},
     "8 x 8 filters to write with (12 x 12)": {"model.attention.write_grid_size": 8},
     "16 x 16 filters to write with (12 x 12)": {"model.attention.write_grid_size": 16},
+    "painted patches": {"model.attention.content": "painted"},
+    "painted patches, 24 x 24 filters to write with (12 x 12)": {
+        "model.attention.content": "painted",
+        "model.attention.write_grid_size": 24,
+    },
     "12 x 12 filters to read with (8 x 8)": {"model.grid_size": 12},
     "8 latents (32)": {"model.latent_size": 8},
     "128 latents (32)": {"model.latent_size": 128},
@@ -53,7 +59,13 @@ def train_variant(clips: Path, out: Path, name: str, steps: int, shape: tuple[in
     trained = {line["step"]: {key: line[key] for key in COLUMNS} for line in lines if "L_X" in line}
     held_out = {line["step"]: {key: line[key] for key in HELD_OUT} for line in lines if "validation_L_X" in line}
     card = pretrained.load_card(run)
-    return {"changed": VARIANTS[name], "training": trained, "held_out": held_out, "trained": card["trained"]}
+    return {
+        "changed": VARIANTS[name],
+        "processor": processor(),
+        "training": trained,
+        "held_out": held_out,
+        "trained": card["trained"],
+    }
 
 
 def main() -> None:
@@ -73,8 +85,12 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.jobs) as pool:
         train = partial(train_variant, arguments.clips, arguments.out, steps=arguments.steps, shape=shape)
         results = dict(zip(arguments.variants, pool.map(train, arguments.variants), strict=True))
-    values = {"about": arguments.about, "steps": arguments.steps, "shape": shape,
-              "processor": processor(), "results": results}  # fmt: skip
+    values = {"about": arguments.about, "steps": arguments.steps, "shape": shape}
+    before = json.loads(arguments.record.read_text()) if arguments.record.exists() else {}
+    if before.get("steps") == arguments.steps and before.get("shape") == list(shape):
+        values = {key: value for key, value in before.items() if key != "results"}
+        results = before["results"] | results
+    values["results"] = results
     arguments.record.write_text(json.dumps(values, indent=1) + "\n")
     print(f"wrote {arguments.record}")
 
