@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import json
 import re
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -250,6 +251,19 @@ def films_sizes() -> list[str]:
         ])  # fmt: skip
     ends = [f"held-out -ELBO, step {values['steps'] // part}" for part in (2, 1)]
     return table(["", "L_X, training", "L_Z, training", *ends, "sharpness", "motion"], rows)
+
+
+def sprites_painted() -> list[str]:
+    rows = []
+    for row in measured("sprites-painted")["rows"]:
+        ends = [row["held_out"].get(step) for step in ("500", "1000")]
+        held = [f"{end['validation_L_X'] + end['validation_L_Z']:,.1f}" if end else "" for end in ends]
+        seen = [f"{row['training'][step]['L_X']:,.1f}" for step in ("250", "500")]
+        speed = statistics.median(line["clips_per_second"] for line in row["training"].values())
+        grid = f"{row['write_grid_size']} x {row['write_grid_size']}"
+        rows.append([row["written"], f"{row['draw_steps']}", grid, row["matrices"], *seen, *held, f"{speed:.0f}"])
+    ends = ["L_X, step 250", "L_X, step 500", "held-out -ELBO, step 500", "held-out -ELBO, step 1,000"]
+    return table(["what is written", "T", "to write with", "matrices by", *ends, "clips a second"], rows)
 
 
 def films_settings() -> list[str]:
@@ -737,7 +751,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "people": partial(films, "people-film"), "people-captions": partial(films_captions, "people-film"),
     "people-taken-for": partial(films_taken_for, "people-film"),
     "emoji": partial(films, "emoji-parts"), "emoji-parts": partial(emoji_parts, "emoji-parts"),
-    "stories": stories, "sprites": sprites,
+    "stories": stories, "sprites": sprites, "sprites-painted": sprites_painted,
     "sprite-reader": sprite_reader, "draw": draw, "table1": table1, "table1-cells": table1_cells, "refined": refined,
     "distances": distances, "longer": longer, "beside": beside, "films-beside": films_beside,
     "beside-diffusion": beside_diffusion, "goals": goals,
