@@ -23,8 +23,8 @@ def training_memory(config: SyncDrawConfig, batch_size: int) -> float:
     for grid, glimpses in ((config.grid_size, 2), (config.write_grid_size, 1)):
         kept += frames * grid * (height + width) + glimpses * frames * channels * grid * (width + 2 * grid)
     kept += 24 * config.hidden_size
-    if config.attention.content == "painted":  # what its convolutions take and give
-        kept += 49 * frames * config.write_grid_size**2
+    if config.attention.content == "painted":  # what its convolutions take and give, which is not kept twice
+        kept += 15 * frames * config.write_grid_size**2
     each = 12 * pixels + config.draw_steps * 2 * (pixels + kept)
     return 4.0 * (5 * config.parameters + batch_size * each) + 1.1e8
 
