@@ -15,7 +15,7 @@ from torch import nn
 
 from syncdraw import pretrained
 from syncdraw.building import build
-from syncdraw.config import CaptionConfig, PriorConfig, SyncDrawConfig
+from syncdraw.config import AttentionConfig, CaptionConfig, Content, PriorConfig, SyncDrawConfig
 from syncdraw.training.muon import MATRICES, Muon, orthogonalized
 from syncdraw.training.optimization import GRADIENT_NORM, Optimization
 from syncdraw.training.processes import Processes
@@ -176,16 +176,25 @@ def test_steps_are_those_of_torch(shape: tuple[int, int]) -> None:
     assert (moved - expected).norm() < 0.03 * expected.norm()
 
 
-def test_every_parameter_has_one_optimizer_and_every_matrix_is_there() -> None:
-    model = build(WITH_MATRICES)
+def matrices_of(model: nn.Module) -> set[str]:
+    return set(MATRICES) & dict(model.named_parameters()).keys()
+
+
+@pytest.mark.parametrize("content", ["per_frame", "painted"])
+def test_every_parameter_has_one_optimizer(content: Content) -> None:
+    model = build(dataclasses.replace(WITH_MATRICES, attention=AttentionConfig(content=content)))
     parameters = dict(model.named_parameters())
-    assert set(MATRICES) <= parameters.keys()
     (adam,) = optimization(model).optimizers
     assert len(adam.param_groups[0]["params"]) == len(parameters)
     found = optimization(model, matrix_learning_rate=3e-3)
     trained = [[id(p) for p in each.param_groups[0]["params"]] for each in found.optimizers]
-    assert set(trained[1]) == {id(parameters[name]) for name in MATRICES}
+    assert set(trained[1]) == {id(parameters[name]) for name in matrices_of(model)}
     assert sorted(trained[0] + trained[1]) == sorted(id(p) for p in parameters.values())
+
+
+def test_every_matrix_is_in_a_model() -> None:
+    painted = build(dataclasses.replace(WITH_MATRICES, attention=AttentionConfig(content="painted")))
+    assert matrices_of(build(WITH_MATRICES)) | matrices_of(painted) == set(MATRICES)
 
 
 def test_frozen_parameters_are_left_out() -> None:
@@ -193,7 +202,7 @@ def test_frozen_parameters_are_left_out() -> None:
     model.generator.lstm.requires_grad_(False)
     _, muon = optimization(model, matrix_learning_rate=3e-3).optimizers
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    assert {names[id(p)] for p in muon.param_groups[0]["params"]} == set(MATRICES) - {
+    assert {names[id(p)] for p in muon.param_groups[0]["params"]} == matrices_of(model) - {
         "generator.lstm.weight_ih", "generator.lstm.weight_hh",
     }  # fmt: skip
 
