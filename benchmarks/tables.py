@@ -141,6 +141,7 @@ BY_RECIPE = {
     "sprites-captions": "its recipe",
     "mnist2": "its recipe",
     "mnist2-captions": "its recipe",
+    "mnist1-binary": "its recipe",
     "mnist1-captions-binary": "its recipe",
 }
 """The shipped models that `syncdraw train NAME` has made."""
