@@ -422,7 +422,7 @@ def test_captions_of_a_file(ok: Any, folder: Path) -> None:
         (["-o", "/dev/null/a.gif"], "cannot write /dev/null/a.gif"),
         (["--captions_file", "none.txt"], "cannot read none.txt"),
         (["digit 3 flies"], "the caption 'digit 3 flies' is not understood; did you mean 'digit 3'?"),
-        (["someone walks"], f"'someone walks' is not understood; captions are such as {THREE!r}"),
+        (["someone walks"], f"'someone walks' is not understood; did you mean {THREE!r}"),
         ([THREE, f"{THREE} and {SEVEN}"], "captions must all name as many digits as the first"),
         ([THREE, "--model", "mnist1"], "model mnist1 draws without captions"),
         (["--model", "mnist1-captions"], "model mnist1-captions draws from captions: give one, such as 'digit 3"),

@@ -102,7 +102,7 @@ def fetch(address: str, **headers: str) -> tuple[int, str, dict[str, str]]:
     ("asked", "said"),
     [
         (("", "x" * 10_000, 1, 0, 1), "the caption has 10,000 letters; it may have at most 500"),
-        (("", "🐱", 1, 0, 1), f"the caption '🐱' is not understood; captions are such as {THREE!r}"),
+        (("", "🐱", 1, 0, 1), f"the caption '🐱' is not understood; did you mean {THREE!r}"),
         (("", "digit 7 is mooving up and down", 1, 0, 1), f"did you mean {SEVEN!r}"),
         (("", SEVEN, 0, 0, 1), "the number of clips is 0; it must be a whole number from 1 to 9"),
         (("", SEVEN, 1.5, 0, 1), "the number of clips is 1.5"),

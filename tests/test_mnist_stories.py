@@ -548,6 +548,11 @@ def test_captions_of_somebodys_clips(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         suited_model(["a dog runs", "a cat runs"])  # no model knows both
 
 
+def test_a_caption_of_nothing_that_is_known_is_answered_with_all_that_is() -> None:
+    with pytest.raises(UserError, match=r"did you mean 'digit 3 .+' or 'a woman .+' or 'a man .+ in' or 'a green"):
+        suited_model(["someone walks"])  # and "someone" is not the number
+
+
 @pytest.mark.parametrize(
     "caption", ["digit -1", "digit 3 is movng left", "a dog", "a dog is moving fast", "digit 3 fast and digit 4 slowly"]
 )

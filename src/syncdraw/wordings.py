@@ -155,14 +155,16 @@ def _of_clips(captions: Sequence[str]) -> str | None:
 
 
 def _refuse_strange(text: str) -> None:
-    """Say of all that can be drawn, where a text names no digit.
+    """Where a text names no digit, name a caption for each kind of thing that can be drawn.
 
     Raises:
         UserError: it names none.
     """
-    if not re.search(rf"digit|number|[0-9]|\b(?:{'|'.join(NUMBERS)})\b", text.casefold()):
-        such = [caption([3], [_SIDEWAYS]), *(card["example"] for card in _of_other_things().values())]
-        raise UserError(f"the caption {text!r} is not understood; captions are such as {' or '.join(map(repr, such))}")
+    words = unicodedata.normalize("NFKC", text).casefold()
+    if not re.search(rf"digit|number|[0-9]|\b(?:{'|'.join(NUMBERS)})\b", words):
+        others = [repr(card["example"]) for card in _of_other_things().values() if "example" in card]
+        such = " or ".join([repr(caption([3], [_SIDEWAYS])), *others])
+        raise UserError(f"the caption {text!r} is not understood; did you mean {such}?")
 
 
 def _story(text: str) -> Story | None:
