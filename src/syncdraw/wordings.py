@@ -140,7 +140,8 @@ def suited_model(captions: Sequence[str]) -> str:
 def _of_other_things() -> dict[str, dict[str, Any]]:
     """The cards of those shipped models that draw other things than digits."""
     cards = {name: load_card(name) for name in shipped_models()}
-    return {name: card for name, card in cards.items() if card["data"] == "sprites" or card["data"] not in BUILT_IN}
+    digits = set(BUILT_IN) - {"sprites"}
+    return {name: card for name, card in cards.items() if card.get("data") not in digits}
 
 
 def _of_clips(captions: Sequence[str]) -> str | None:
