@@ -536,8 +536,8 @@ def test_command_line_goes_before_the_recipe(ok: Any, folder: Path, taken: list[
     ok("train", "paper/mnist1", "--out=x")
     assert taken[1][1] == "x"
     assert taken[1][0].stages[0].config.train.max_steps == 50_000
-    ok("train", "mnist2-binary", "--train.optimizer.learning_rate", "3e-4")
-    assert taken[2][1] == "runs/mnist2-binary"
+    ok("train", "mnist2", "--train.optimizer.learning_rate", "3e-4")
+    assert taken[2][1] == "runs/mnist2"
     assert len(taken[2][0].stages) > 1
     assert {stage.config.train.optimizer.learning_rate for stage in taken[2][0].stages} == {0.0003}
 

@@ -17,7 +17,7 @@ from making_models import randomised
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, pretrained
 from syncdraw.captions import Caption, Condition
 from syncdraw.cli import main
-from syncdraw.config import CaptionConfig, PriorConfig
+from syncdraw.config import CaptionConfig, FirstLookConfig, PriorConfig
 from syncdraw.drawing import drawn
 from syncdraw.extensions import continuing
 from syncdraw.extensions.categories import Categories
@@ -33,14 +33,15 @@ KINDS = {
     "layers": dataclasses.replace(TINY, layers=2),
     "categories": dataclasses.replace(TINY, prior=PriorConfig("network", categories=3)),
     "categories in layers": dataclasses.replace(TINY, layers=2, prior=PriorConfig("network", categories=3)),
+    "a first look": dataclasses.replace(TINY, layers=2, first_look=FirstLookConfig(2), captions=WORDS),
     "colour": dataclasses.replace(TINY, channels=3),
 }
 
 
 def begun(model: SyncDraw, count: int = 2, frames: int = 4) -> tuple[Tensor, Tensor | None]:
     videos = torch.rand(count, frames, *model.shape[1:], generator=torch.Generator().manual_seed(1))
-    captions = ["digit one", "digit two"][:count] if model.captioned else None
-    return videos, model.tokenise(captions, count)
+    captions = [" and ".join([text] * model.config.layers) for text in ("digit one", "digit two")[:count]]
+    return videos, model.tokenise(captions if model.captioned else None, count)
 
 
 @pytest.mark.parametrize(("kind", "overlap"), [(kind, None) for kind in KINDS] + [("plain", 1), ("plain", 3)])

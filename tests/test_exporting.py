@@ -17,7 +17,7 @@ from torch.nn import functional
 from making_models import randomised
 from syncdraw import SyncDraw, exporting, pretrained
 from syncdraw.cli import main
-from syncdraw.config import AttentionConfig, CaptionConfig, PriorConfig, SyncDrawConfig
+from syncdraw.config import AttentionConfig, CaptionConfig, FirstLookConfig, PriorConfig, SyncDrawConfig
 from syncdraw.errors import UserError
 
 WORDS = ("0", "1", "and", "digit", "is", "left", "moving", "right")
@@ -29,7 +29,12 @@ SHAPE: dict[str, Any] = {
 KINDS: dict[str, SyncDrawConfig] = {
     "categories": SyncDrawConfig(**SHAPE | {"draw_steps": 1}, channels=3, prior=PriorConfig("network", 3, 4)),
     "captions in layers, painted": SyncDrawConfig(
-        **SHAPE, layers=2, captions=RECURRENT, canvas="image", attention=AttentionConfig("frame", 4, content="painted")
+        **SHAPE,
+        layers=2,
+        first_look=FirstLookConfig(2),
+        captions=RECURRENT,
+        canvas="image",
+        attention=AttentionConfig("frame", 4, content="painted"),
     ),
 }
 ALIGNMENT_IN_A_CUBOID = SyncDrawConfig(

@@ -17,7 +17,7 @@ from making_models import randomised
 from syncdraw import SyncDraw, SyncDrawConfig, UserError, building
 from syncdraw.attention import Attention, Window
 from syncdraw.captions import Condition, SentenceVector, WordAlignment, clauses
-from syncdraw.config import AttentionConfig, CaptionConfig, PriorConfig
+from syncdraw.config import AttentionConfig, CaptionConfig, FirstLookConfig, PriorConfig
 from syncdraw.extensions.layers import LayerCanvas, LayeredSyncDraw
 from syncdraw.extensions.mixture import Mixture, MixturePrior
 from syncdraw.gaussian import Gaussian
@@ -196,6 +196,9 @@ ALIGNMENT, RECURRENT = CaptionConfig("alignment", 6, WORDS), CaptionConfig("recu
         {"prior": PriorConfig("network", categories=3)},
         {"prior": PriorConfig("network", components=2, categories=3)},
         {"prior": PriorConfig("network", components=2, categories=3), "layers": 2},
+        {"prior": PriorConfig("network"), "layers": 2, "first_look": FirstLookConfig(2)},
+        {"prior": PriorConfig("network", categories=3), "layers": 2, "first_look": FirstLookConfig(4, False, 3)},
+        {"captions": ALIGNMENT, "layers": 2, "first_look": FirstLookConfig(2, captioned=True)},
     ],
 )  # fmt: skip
 def test_every_variant_trains_and_generates(changes: dict[str, object]) -> None:

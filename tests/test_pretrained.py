@@ -304,11 +304,16 @@ def test_unknown_name_suggests_the_nearest(name: str, near: str, shop: Path) -> 
     assert "shipped are mnist1, mnist2-captions" in sentence(error)
 
 
-def test_a_model_beside_the_package_says_where_it_is(shop: Path) -> None:
+def test_a_model_beside_the_package_says_where_it_is(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a checkout it is found by its name, too."""
+    monkeypatch.setattr(cards, "BESIDE", shop.parent / "models")
     with pytest.raises(UserError, match="does not come with the package") as error:
         pretrained.load("mnist2-binary")
     assert "models/mnist2-binary" in sentence(error)
     assert "syncdraw train mnist2-binary makes it" in sentence(error)
+    (shop / "mnist1").rename((shop.parent / "models").mkdir() or shop.parent / "models" / "mnist2-binary")
+    assert pretrained.load("mnist2-binary").config == TINY
+    assert list(pretrained.shipped_models()) == ["mnist2-captions"]
 
 
 def test_the_package_fits_where_packages_are_published() -> None:
@@ -435,7 +440,7 @@ def test_trained_model(name: str) -> None:
     content = (folder / "model.safetensors").read_bytes()
     assert len(content) <= 10e6
     assert card["sha256"] == hashlib.sha256(content).hexdigest()
-    assert all(tensor.isfinite().all() for tensor in load_file(folder / "model.safetensors").values())
+    assert all(tensor.float().isfinite().all() for tensor in load_file(folder / "model.safetensors").values())
     model = pretrained.load(folder)
     what = ["digit 3 is moving left and right" for _ in range(1)] if model.captioned else 1
     if model.captioned and "2" in name:

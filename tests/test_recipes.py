@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from syncdraw import UserError, pretrained
-from syncdraw.config import FROM_DATA, CaptionConfig, PriorConfig, SyncDrawConfig
+from syncdraw.config import FROM_DATA, FROM_FIRST_LOOK, CaptionConfig, PriorConfig, SyncDrawConfig
 from syncdraw.training import RunConfig, read_recipe, recipe_names, train, train_recipe
 from syncdraw.training.recipes import Recipe, Stage
 from syncdraw.training.run_folder import RunFolder
@@ -49,6 +49,8 @@ def test_every_recipe_that_is_shipped_reads(name: str) -> None:
     for stage in recipe.stages:
         starts = stage.config.train.start
         assert starts.model is None or starts.model in recipe_names()  # a shipped model, with a recipe of its own
+        stages = [other.name for other in recipe.stages[: recipe.stages.index(stage)]]
+        assert starts.first_look is None or starts.first_look in [*recipe_names(), *stages]
         if stage is recipe.stages[0] and starts.model is None:
             assert starts.cluster_from is None
             assert not starts.only_inference
@@ -56,13 +58,14 @@ def test_every_recipe_that_is_shipped_reads(name: str) -> None:
 
 
 def test_no_recipe_goes_in_a_circle_by_the_models_that_it_begins_from() -> None:
-    before = {name: read_recipe(name).stages[0].config.train.start.model for name in recipe_names()}
+    starts = {name: read_recipe(name).stages[0].config.train.start for name in recipe_names()}
+    before = {name: [one for one in (start.model, start.first_look) if one] for name, start in starts.items()}
     for name in before:
-        seen, at = [], name
-        while before[at] is not None:
-            assert at not in seen
-            seen.append(at)
-            at = before[at]
+        waiting = [(name, [name])]
+        while waiting:
+            at, seen = waiting.pop()
+            assert not set(before[at]) & set(seen)
+            waiting += [(one, [*seen, one]) for one in before[at]]
 
 
 def test_stages_change_what_they_name_and_keep_the_rest(tmp_path: Path) -> None:
@@ -150,7 +153,7 @@ def settings(kind: Any, prefix: str = "") -> list[str]:
 
 def test_forty_settings_or_fewer() -> None:
     names = settings(RunConfig)
-    filled = {f"model.{name}" for name in FROM_DATA}
+    filled = {f"model.{name}" for name in FROM_DATA + FROM_FIRST_LOOK}
     assert filled <= set(names)
     assert len(set(names) - filled) <= 40
 

@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 
 from making_models import randomised
 from syncdraw import SyncDraw, SyncDrawConfig
-from syncdraw.config import CaptionConfig, PriorConfig
+from syncdraw.config import CaptionConfig, FirstLookConfig, PriorConfig
 from syncdraw.extensions.refinement import corrected, refine
 from syncdraw.gaussian import Gaussian
 from syncdraw.model import Adjust
@@ -72,6 +72,7 @@ CONFIGS = {
     "plain": TINY,
     "mixture": dataclasses.replace(TINY, prior=PriorConfig("network", components=3)),
     "layers": dataclasses.replace(TINY, layers=2),
+    "a first look": dataclasses.replace(TINY, layers=2, first_look=FirstLookConfig(2)),
     "categories": dataclasses.replace(TINY, prior=PriorConfig("network", categories=3)),
     "captions": dataclasses.replace(TINY, captions=CaptionConfig("alignment", 4, WORDS)),
 }

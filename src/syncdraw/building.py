@@ -15,6 +15,7 @@ from syncdraw.encoders import RecurrentEncoder, WordStates, load_encoder
 from syncdraw.errors import UserError
 from syncdraw.extensions.categories import Categories
 from syncdraw.extensions.layers import LayeredSyncDraw
+from syncdraw.extensions.looking import LookingSyncDraw, looking_first
 from syncdraw.extensions.mixture import MixturePrior
 from syncdraw.extensions.painter import Painter
 from syncdraw.likelihoods import Bernoulli, DiscretisedLogistic, Likelihood
@@ -55,6 +56,10 @@ def build(
     generator = Generator(
         write, prior, hidden, latent, conditioner.decoder_size, first_canvas(config), likelihood, build_content(config)
     )
+    if config.first_look.draw_steps:
+        glance = build(looking_first(config))
+        assert isinstance(glance, LayeredSyncDraw)
+        return LookingSyncDraw(config, inference, generator, conditioner, glance)
     if config.layers > 1:
         return LayeredSyncDraw(config, inference, generator, conditioner)
     return SyncDraw(config, inference, generator, conditioner)

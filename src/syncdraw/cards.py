@@ -17,6 +17,8 @@ from syncdraw.files import atomic_path
 from syncdraw.reading import TEXT_BYTES, read_regular
 
 SHIPPED = Path(__file__).parent / "weights"
+BESIDE = Path(__file__).parents[2] / "models"
+"""The repository's models/, where the package is used from a checkout; elsewhere it is not there."""
 RECIPES = Path(__file__).parent / "recipes"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "config.json"
@@ -61,6 +63,8 @@ def find(name: str) -> Path:
     models = shipped_models()
     if name in models:
         return models[name]
+    if Path(name).name == name and (BESIDE / name / CARD_FILE).is_file():
+        return BESIDE / name
     if name.startswith("hub:"):
         return _download(name.removeprefix("hub:"))
     folder = Path(name).expanduser()
@@ -79,8 +83,8 @@ def find(name: str) -> Path:
         )
     if (RECIPES / f"{name}.yaml").is_file():
         raise UserError(
-            f"the model {name} does not come with the package: syncdraw train {name} makes it, and if models/ in the "
-            f"repository has it, models/{name} is its name"
+            f"the model {name} does not come with the package: syncdraw train {name} makes it; in a checkout of the "
+            f"repository it may be there, as models/{name}"
         )
     hint = did_you_mean(name.rstrip("/").split("/")[-1], models, 0.4)
     shipped = f"shipped are {', '.join(models)}" if models else "no model is shipped"

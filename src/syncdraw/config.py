@@ -24,6 +24,9 @@ def patches_written(content: Content, frames: int) -> int:
     return {"per_frame": frames, "shared": 1, "both": frames + 1, "painted": frames}[content]
 
 
+MOST_LOOKED_AT = 4
+"""Layers of a video that is looked at more than once: all orders of its clauses are tried."""
+
 PAINTED = 4
 """Of a patch that is painted, K is a multiple of it (extensions/painter.py)."""
 
@@ -146,6 +149,29 @@ class CaptionConfig:
 
 
 @dataclass(frozen=True)
+class FirstLookConfig:
+    """The model that takes the first look (extensions/looking.py), where it differs from the one that it looks for.
+
+    Attributes:
+        draw_steps: from the first look: over all of its layers; 0 for no first look.
+        captioned: from the first look: whether it is told the captions.
+        categories: from the first look: as model.prior.categories.
+        category_size: from the first look: width of their vectors.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    draw_steps: int = 0
+    captioned: bool = False
+    categories: int = 0
+    category_size: int = 128
+
+    def __post_init__(self) -> None:
+        at_least(0, "model.first_look.", self, "draw_steps", "categories")
+        at_least(1, "model.first_look.", self, "category_size")
+
+
+@dataclass(frozen=True)
 class SyncDrawConfig:
     """Everything that shapes a model.
 
@@ -167,6 +193,7 @@ class SyncDrawConfig:
         attention: how the model looks and paints.
         prior: what z is drawn from when there is no video.
         captions: how captions condition the drawing.
+        first_look: at a video of several layers, after which each is encoded as if it were alone (ours).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -185,6 +212,7 @@ class SyncDrawConfig:
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     captions: CaptionConfig = field(default_factory=CaptionConfig)
+    first_look: FirstLookConfig = field(default_factory=FirstLookConfig)
 
     def __post_init__(self) -> None:
         sizes = "frames", "height", "width", "draw_steps", "layers", "grid_size", "hidden_size", "latent_size"
@@ -198,6 +226,7 @@ class SyncDrawConfig:
             raise UserError(
                 f"model.layers is {self.layers}; it must divide model.draw_steps, which is {self.draw_steps}"
             )
+        self._check_first_look()
         if self.attention.content == "painted" and self.write_grid_size % PAINTED:
             raise UserError(
                 f"model.attention.content is painted, for which K to write with, model.attention.write_grid_size, must "
@@ -215,6 +244,23 @@ class SyncDrawConfig:
                 "lower model.hidden_size, model.grid_size or model.latent_size"
             )
 
+    def _check_first_look(self) -> None:
+        look = self.first_look
+        if not look.draw_steps:
+            return
+        if not 1 < self.layers <= MOST_LOOKED_AT:
+            raise UserError(
+                f"model.layers is {self.layers}; with a first look it must be 2 to {MOST_LOOKED_AT}: one layer needs "
+                "none, and of more there are too many orders to try"
+            )
+        if look.draw_steps % self.layers:
+            raise UserError(
+                f"model.first_look.draw_steps is {look.draw_steps}; it must be a multiple of model.layers, which is "
+                f"{self.layers}"
+            )
+        if look.captioned and not self.captioned:
+            raise UserError("model.first_look.captioned is true, but the model itself takes no captions")
+
     @property
     def parameters(self) -> int:
         """About how many weights the model has, and seldom fewer: its largest layers are counted."""
@@ -230,7 +276,8 @@ class SyncDrawConfig:
         by_video = 6 * self.frames * math.prod(self.shape) if self.attention.read_from == "state_and_video" else 0
         words = (len(self.captions.vocabulary) + self.prior.categories + 16 * caption) * caption
         prior = 2 * latent * self.prior.components * hidden + hidden * (hidden + 2 * caption)
-        return encoder + decoder + by_video + words + prior
+        whole = encoder + decoder + by_video + words
+        return (2 if self.first_look.draw_steps else 1) * whole + prior
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -250,6 +297,9 @@ class SyncDrawConfig:
 
 FROM_DATA = ("frames", "channels", "height", "width", "captions.vocabulary", "captions.encoder_version")
 """Fields of `SyncDrawConfig` that training fills in from the data set."""
+
+FROM_FIRST_LOOK = tuple(f"first_look.{name}" for name in ("draw_steps", "captioned", "categories", "category_size"))
+"""And those that it fills in from the model that takes the first look."""
 
 
 VGAN_DOUBLINGS = 4

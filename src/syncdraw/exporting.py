@@ -111,7 +111,7 @@ class Stored(nn.Module):
         self._generates = [generates]  # a list hides it: its own weights are not to be stored beside these
         self._names = {}
         for name, tensor in generates.state_dict().items():
-            if name.startswith("model.inference."):
+            if name.startswith(("model.inference.", "model.glance.")):
                 continue
             self._names[name] = name.removeprefix("model.").replace(".", "_")
             self.register_buffer(self._names[name], tensor.to(dtype) if tensor.is_floating_point() else tensor)

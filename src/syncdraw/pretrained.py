@@ -37,7 +37,7 @@ def save(model: SyncDraw | VGAN, folder: str | Path, *, half: bool = False, **ca
     """Write a model: config.json with the model's config, a checksum and `card`; model.safetensors with the weights.
 
     Args:
-        half: store float16; loading gives float32 again.
+        half: store float16, and a first look's matrices with 8 bits; loading gives float32 again.
         card: anything JSON that a reader of the folder should know, such as `metrics`.
     """
     folder = Path(folder)
@@ -58,7 +58,14 @@ def save(model: SyncDraw | VGAN, folder: str | Path, *, half: bool = False, **ca
 def serialised(tensors: Mapping[str, Tensor], *, half: bool = False) -> bytes:
     """What a file of weights holds: equal tensors give equal bytes."""
     host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return tensors_to_bytes({name: t.half() if half and t.is_floating_point() else t for name, t in host.items()})
+    return tensors_to_bytes({name: _halved(name, t) if half else t for name, t in host.items()})
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    # A first look only has to tell layers apart: matrices of 8 bits cost mnist2 2 of 1,361 nats, mnist2-captions 0.1.
+    return tensor.to(torch.float8_e4m3fn) if name.startswith("glance.") and tensor.ndim == 2 else tensor.half()
 
 
 def load(

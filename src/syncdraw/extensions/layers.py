@@ -25,6 +25,11 @@ from syncdraw.model import Adjust, Noise, State, Step, Surface, SyncDraw, Video,
 from syncdraw.vocabulary import PADDING, check_captions
 
 
+def light_added(below: Videos, own: Videos) -> Videos:
+    """Logits of both layers: what none of them lights stays dark, 1 - p = (1 - p_below) (1 - p_own)."""
+    return torch.logaddexp(torch.logaddexp(below, own), below + own)
+
+
 class LayerCanvas(NamedTuple):
     """A canvas on top of others: a `Canvas` whose logits and video are those of all layers so far."""
 
@@ -36,9 +41,7 @@ class LayerCanvas(NamedTuple):
 
     @property
     def logits(self) -> Videos:
-        """Light adds: what no layer lights stays dark, 1 - p = (1 - p_below) (1 - p_own)."""
-        below, own = at_least_float32(self.below), at_least_float32(self.own)
-        return torch.logaddexp(torch.logaddexp(below, own), below + own)
+        return light_added(at_least_float32(self.below), at_least_float32(self.own))
 
     @property
     def video(self) -> Videos:
@@ -57,9 +60,14 @@ class LayeredSyncDraw(SyncDraw):
 
     def __init__(self, config: SyncDrawConfig, *parts: Any) -> None:
         super().__init__(config, *parts)
-        # What the encoder LSTM begins each further layer with, (h, cell). The decoder's begins at zero at every layer.
-        starts = (torch.zeros(2, config.hidden_size) for _ in range(config.layers - 1))
-        self.inference.later_starts = nn.ParameterList(starts)
+        if not config.first_look.draw_steps:
+            # What the encoder LSTM begins each further layer with, (h, cell). The decoder's always begins at zero.
+            starts = (torch.zeros(2, config.hidden_size) for _ in range(config.layers - 1))
+            self.inference.later_starts = nn.ParameterList(starts)
+
+    def left(self, pixels: Videos, below: Surface) -> Videos:
+        """What a layer's condition is prepared by: what the layers below have left of a video."""
+        return (pixels - (1 - (-below.logits).sigmoid())).clamp(min=0)
 
     def start_layer(self, state: State, layer: int, below: Surface | None) -> State:
         """A layer's state before its first step: what is drawn stays below it, all else begins anew."""
@@ -79,14 +87,24 @@ class LayeredSyncDraw(SyncDraw):
         watch: Watch,
     ) -> tuple[State, list[Step]]:
         """Layer after layer, each prepared by what those below it have left of the video."""
+        return self.trace_layers(tokens, noise, None if video is None else [video] * self.config.layers, adjust, watch)
+
+    def trace_layers(
+        self,
+        tokens: Int[Tensor, "batch layer word"] | Float[Tensor, "batch layer size"] | None,
+        noise: Noise,
+        videos: Sequence[Video] | None,
+        adjust: Adjust | None,
+        watch: Watch,
+    ) -> tuple[State, list[Step]]:
+        """As `trace`, from what Q sees of each layer."""
         below: Surface | None = None
         steps: list[Step] = []
         count = self.config.draw_steps // self.config.layers
         for layer in range(self.config.layers):
             part = noise.steps(slice(layer * count, (layer + 1) * count))
-            left = video.pixels if video is not None else None
-            if left is not None and below is not None:
-                left = (left - (1 - (-below.logits).sigmoid())).clamp(min=0)
+            video = None if videos is None else videos[layer]
+            left = None if video is None else video.pixels if below is None else self.left(video.pixels, below)
             clause = None if tokens is None else tokens[:, layer]
             condition = self.conditioner.prepare(clause, left, part.condition[:, 0])
             state = self.start_layer(self.start(condition), layer, below)
@@ -128,6 +146,10 @@ class LayeredSyncDraw(SyncDraw):
             if layers != self.config.layers:
                 return SyncDraw.generate(self.with_layers(layers), what, **options)
         return super().generate(what, **options)
+
+    def means(self, count: int) -> Noise:
+        """The noise with which every latent of so many videos is the mean of its Q."""
+        return self._split(torch.zeros(count, *self._noise_shape, device=self.device))
 
     def with_layers(self, layers: int) -> LayeredSyncDraw:
         """A copy that draws so many layers, each as this model draws one. To encode with more, it has to be trained."""

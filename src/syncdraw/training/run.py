@@ -25,6 +25,7 @@ from syncdraw.evaluation.looks import Looks
 from syncdraw.evaluation.scorer import Scorer
 from syncdraw.evaluation.stories import Digits
 from syncdraw.extensions.held_gradients import hold_gradients
+from syncdraw.extensions.looking import first_look_of
 from syncdraw.model import SyncDraw
 from syncdraw.training.batches import Batches
 from syncdraw.training.learning import AdversarialLearner, BoundLearner, Learner
@@ -36,7 +37,7 @@ from syncdraw.training.run_folder import RunFolder
 from syncdraw.training.settings import RunConfig, as_dict, complete, dataset_of
 from syncdraw.training.telling import Yardstick, about, beside_the_bar, farewell
 from syncdraw.training.trackers import MakeTracker
-from syncdraw.training.warm_start import begin, starting_model
+from syncdraw.training.warm_start import begin, first_look_model, starting_model
 from syncdraw.vgan import VGAN
 
 OWN = "a data set of your own"
@@ -95,6 +96,7 @@ def train(
         validation = _held_out(config) if validation is None else validation
         # A run that was broken off before it saved anything begins at its first step again.
         state = run.load_state() if resume and run.saved else None
+        config = _with_first_look(config, run if state else None, build_model)
         config = complete(config, dataset, _known_words(config, run if state else None, build_model))
         processes.share(config.train.batch_size, config.train.accumulate)
         torch.manual_seed(config.train.seed)
@@ -176,6 +178,19 @@ def _held_out(config: RunConfig) -> Dataset:
         dataset = dataset_of(config, "train")
         print(f"{error}: validation measures training clips instead", file=sys.stderr)
         return dataset
+
+
+def _with_first_look(
+    config: RunConfig, resumed: RunFolder | None, build_model: Callable[[SyncDrawConfig], SyncDraw]
+) -> RunConfig:
+    """Fill in what the model that takes the first look decides."""
+    if isinstance(config.model, VGANConfig) or config.train.start.first_look is None:
+        return config
+    if resumed is not None:
+        look = resumed.config().model.first_look
+    else:
+        look = first_look_of(first_look_model(config.train.start.first_look, build_model).config)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, first_look=look))
 
 
 def _known_words(

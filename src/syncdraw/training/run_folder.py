@@ -30,6 +30,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from syncdraw.config import FROM_FIRST_LOOK
 from syncdraw.errors import UserError
 from syncdraw.files import atomic_path, remove_tree
 from syncdraw.media import save_video
@@ -39,6 +40,7 @@ from syncdraw.training.settings import RunConfig, as_dict, read_run
 from syncdraw.training.trackers import TensorBoard, Tracker, Trackers
 
 CONFIG_FILE, METRICS_FILE, STATE_FILE, LOCK_FILE = "config.yaml", "metrics.jsonl", "state/training.bin", ".lock"
+_FILLED = {f"model.{name}" for name in ("frames", "channels", "height", "width", *FROM_FIRST_LOOK)}
 RECIPE_FILE, STAGES = "recipe.yaml", "stages"
 _OLD_STATE = "state/training.pt"
 _STATE_BYTES, _METRICS_BYTES = 2**33, 2**30
@@ -134,7 +136,7 @@ class RunFolder:
         for name, value in _flat(as_dict(config)).items():
             free = name.startswith("train.") and name not in ("train.seed", "train.batch_size")
             unknown = name in ("model.captions.vocabulary", "model.captions.encoder_version") and not value
-            filled = name in ("model.frames", "model.channels", "model.height", "model.width")
+            filled = name in _FILLED
             if not (free or unknown or filled) and value != before[name]:
                 raise UserError(
                     f"{name} is {_short(value)}, but the run in {self.path} began with {_short(before[name])}; "

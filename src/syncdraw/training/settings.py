@@ -60,6 +60,8 @@ class StartConfig:
         model: whose weights training begins from. It may differ in captions, layers, drawing steps, canvas, prior and
             protocol; what it does not have begins anew.
         only_inference: train what encodes a video and leave what draws it as it is.
+        first_look: a model of several layers that takes the first look; or, in a recipe, the name of an earlier stage,
+            and then this one begins from `model` and not from the stage before.
         cluster_from: begin a mixture prior or categories from clusters of the latents of this drawing step and the
             later ones; from where they say what is drawn and no longer where. Categories that the model has already are
             kept, and a mixture prior beside them begins from the steps before this one.
@@ -69,6 +71,7 @@ class StartConfig:
 
     model: str | None = None
     only_inference: bool = False
+    first_look: str | None = None
     cluster_from: int | None = None
 
     def __post_init__(self) -> None:

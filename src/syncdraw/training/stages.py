@@ -50,7 +50,7 @@ def train_recipe(
         if processes.first:
             stages = [{"name": stage.name, **as_dict(stage.config)} for stage in recipe.stages]
             write_yaml(written, {"recipe": recipe.name, "stages": stages})
-        before: Path | None = None
+        done: dict[str, Path] = {}
         history = []
         for number, stage in enumerate(recipe.stages, start=1):
             folder = run.path / STAGES / f"{number}-{stage.name}"
@@ -59,12 +59,11 @@ def train_recipe(
                     print(f"stage {number} of {len(recipe.stages)}: {stage.name}", flush=True)
                 begun = RunFolder(folder).saved
                 with one_of_several(f"stopped in stage {stage.name}; syncdraw train --resume --out {out} goes on"):
-                    train(_after(stage.config, before), folder, resume=begun, **options)
+                    train(_after(stage.config, done), folder, resume=begun, **options)
             history.append({"stage": stage.name, **_trained(folder)})
-            before = folder
-        assert before is not None
+            done[stage.name] = folder
         if processes.first:
-            _publish(before, run.path, recipe.name, history)
+            _publish(folder, run.path, recipe.name, history)
         processes.wait()
     return run.path
 
@@ -100,10 +99,16 @@ def resumable(out: str | Path, changes: Mapping[str, Any] | None = None, source:
     return Recipe(str(out), (Stage("run", run.config(changes)),))
 
 
-def _after(config: RunConfig, before: Path | None) -> RunConfig:
-    if before is None:
-        return config
-    start = dataclasses.replace(config.train.start, model=str(before))
+def _after(config: RunConfig, done: Mapping[str, Path]) -> RunConfig:
+    """A stage's settings, given the folders of those before it, in order.
+
+    It begins from the last one; or from the model that it names, where one before it takes its first look.
+    """
+    start = config.train.start
+    if start.first_look is not None and start.first_look in done:
+        start = dataclasses.replace(start, first_look=str(done[start.first_look]))
+    elif done:
+        start = dataclasses.replace(start, model=str([*done.values()][-1]))
     return dataclasses.replace(config, train=dataclasses.replace(config.train, start=start))
 
 

@@ -15,6 +15,8 @@ from syncdraw.config import CaptionConfig, SyncDrawConfig
 from syncdraw.datasets.clips import Dataset, spread
 from syncdraw.errors import UserError
 from syncdraw.extensions.clustering import cluster_prior, find_categories, recognise_layers
+from syncdraw.extensions.layers import LayeredSyncDraw
+from syncdraw.extensions.looking import LookingSyncDraw
 from syncdraw.likelihoods import DiscretisedLogistic
 from syncdraw.model import SyncDraw
 from syncdraw.training.settings import RunConfig
@@ -43,6 +45,8 @@ def begin(
             )
         if start.only_inference:
             raise UserError("train.start.only_inference needs a trained model: name it with train.start.model")
+        if start.first_look is not None:
+            raise UserError("train.start.first_look needs a model to go with it: name it with train.start.model")
         mean = mean_frame(model, dataset)
         model.set_first_canvas(mean)
         if isinstance(model.generator.likelihood, DiscretisedLogistic):
@@ -51,13 +55,16 @@ def begin(
         return
     source = starting_model(start.model, build_model).to(model.device)
     copy_weights(source, model, start.model)
+    if start.first_look is not None:
+        take_first_look(model, first_look_model(start.first_look, build_model).to(model.device), start.first_look)
     kept = categories and _same_captions(source.config, model.config)
     if categories and not kept and from_step is None:
         raise UserError(
             f"model.prior.categories is {categories}: they are clusters of what {start.model} encodes; say from which "
             "drawing step on with train.start.cluster_from"
         )
-    if kept and model.config.layers > source.config.layers:
+    alone = isinstance(model, LookingSyncDraw)  # then what a recogniser is shown is a thing alone, too
+    if kept and model.config.layers > source.config.layers and not alone:
         right = recognise_layers(model, seed=seed, progress=progress)
         print(f"{categories} categories; {right:.1%} of its own layers are recognised", file=sys.stderr)
     if from_step is None:
@@ -75,6 +82,48 @@ def starting_model(name: str, build_model: Callable[[SyncDrawConfig], SyncDraw] 
         return pretrained.load(name, build_model=build_model)
     except UserError as error:
         raise UserError(f"train.start.model: {error}") from error
+
+
+def first_look_model(name: str, build_model: Callable[[SyncDrawConfig], SyncDraw] = build) -> LayeredSyncDraw:
+    """The model that takes the first look, or whose first look is taken over.
+
+    Raises:
+        UserError: it is not there, or has one layer.
+    """
+    try:
+        source = pretrained.load(name, build_model=build_model)
+    except UserError as error:
+        raise UserError(f"train.start.first_look: {error}") from error
+    if isinstance(source, LookingSyncDraw):
+        return source.glance
+    if not isinstance(source, LayeredSyncDraw):
+        raise UserError(
+            f"train.start.first_look: {name} has one layer; a first look is at several, as that of mnist2 is"
+        )
+    return source
+
+
+def take_first_look(model: SyncDraw, source: LayeredSyncDraw, name: str) -> None:
+    """Let a model take its first look as another does.
+
+    Raises:
+        UserError: they differ in their layers, in the shape of their videos, or in the words that they know.
+    """
+    assert isinstance(model, LookingSyncDraw)  # by its config, which knows of the first look
+    theirs, ours = _seen(source.config), _seen(model.config)
+    for size, value in theirs.items():
+        if value != ours[size]:
+            raise UserError(
+                f"train.start.first_look: {name} has model.{size} {value}, this model {ours[size]}; they must be equal"
+            )
+    if source.captioned and source.config.captions != model.config.captions:
+        raise UserError(f"train.start.first_look: {name} reads captions in another way, or knows other words")
+    tensors = source.state_dict()
+    model.glance.load_state_dict({key: tensors[key] for key in model.glance.state_dict()})
+
+
+def _seen(config: SyncDrawConfig) -> dict[str, object]:
+    return {"layers": config.layers, "height": config.height, "width": config.width, **_sizes(config)}
 
 
 def mean_frame(model: SyncDraw, dataset: Dataset) -> Tensor:
