@@ -27,15 +27,17 @@ COOL = 0.7
 
 
 def all_stages(card: dict[str, Any]) -> dict[str, Any]:
-    """What was trained for a model, with what the one that it begins from took."""
+    """What was trained for a model, with what those took that it begins from."""
     trained = card["trained"]
     if "all_stages" in trained:
         return dict(trained["all_stages"])
     stages = trained.get("stages", [trained])
     done = {"stages": len(stages), **{name: sum(s[name] for s in stages) for name in ("clips_seen", "minutes")}}
-    start = read_recipe(card["recipe"]).stages[0].config.train.start.model
-    before = all_stages(pretrained.load_card(start)) if start else {}
-    return {name: round(value + before.get(name, 0), 1) for name, value in done.items()}
+    start = read_recipe(card["recipe"]).stages[0].config.train.start
+    for source in filter(None, (start.model, start.first_look)):
+        before = all_stages(pretrained.load_card(source))
+        done = {name: round(value + before.get(name, 0), 1) for name, value in done.items()}
+    return done
 
 
 def card_of(arguments: argparse.Namespace) -> dict[str, Any]:

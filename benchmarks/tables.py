@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from communication import sent
 from syncdraw import pretrained
-from syncdraw.config import FROM_DATA
+from syncdraw.config import FROM_DATA, FROM_FIRST_LOOK
 from syncdraw.evaluation.sprite_report import ATTRIBUTES as SPRITE_ATTRIBUTES
 from syncdraw.evaluation.stories import ATTRIBUTES
 from syncdraw.training import RunConfig, read_recipe
@@ -143,6 +143,8 @@ BY_RECIPE = {
     "mnist2-captions": "its recipe",
     "mnist1-binary": "its recipe",
     "mnist1-captions-binary": "its recipe",
+    "mnist2-binary": "its recipe",
+    "mnist2-captions-binary": "its recipe",
 }
 """The shipped models that `syncdraw train NAME` has made."""
 
@@ -152,11 +154,12 @@ def recipes() -> list[str]:
     rows = []
     for name in (*DIGITS, *OF_CLIPS, SPRITES):
         stages = read_recipe(name).stages
-        source = stages[0].config.train.start.model
+        start = stages[0].config.train.start
+        sources = " and ".join(f"`{source}`" for source in (start.model, start.first_look) if source) or "nothing"
         steps = " + ".join(f"{stage.config.train.max_steps:,}" for stage in stages)
         clips = sum(stage.config.train.max_steps * stage.config.train.batch_size for stage in stages)
         made = BY_RECIPE.get(name, "a history that cannot be repeated")
-        rows.append([f"`{name}`", f"`{source}`" if source else "nothing", steps, f"{clips:,}", made])
+        rows.append([f"`{name}`", sources, steps, f"{clips:,}", made])
     return table(["model", "its recipe begins from", "steps of each stage", "clips", "what ships was made by"], rows)
 
 
@@ -265,6 +268,21 @@ def sprites_painted() -> list[str]:
         rows.append([row["written"], f"{row['draw_steps']}", grid, row["matrices"], *seen, *held, f"{speed:.0f}"])
     ends = ["L_X, step 250", "L_X, step 500", "held-out -ELBO, step 500", "held-out -ELBO, step 1,000"]
     return table(["what is written", "T", "to write with", "matrices by", *ends, "clips a second"], rows)
+
+
+def looking() -> list[str]:
+    every = measured("looking")
+    head = [f"`{name}`, `{values['protocol']}`, {values['clips']} clips" for name, values in every.items()]
+    rows = []
+    for number, row in enumerate(next(iter(every.values()))["rows"]):
+        name = {"told": "told what each layer has"}.get(row["looks"], row["looks"])
+        cells = []
+        for values in every.values():
+            one = values["rows"][number]
+            share = f"; {100 * one['misplaced']:.1f} %" if "misplaced" in one else ""
+            cells.append(f"{one['negative_elbo']:,.1f} +- {one['standard_error']:.1f}{share}")
+        rows.append([name, *cells])
+    return table(["-ELBO; light given to the wrong layer", *head], rows)
 
 
 def films_settings() -> list[str]:
@@ -408,7 +426,7 @@ def table1_cells() -> list[str]:
 def refined() -> list[str]:
     rows = []
     for name, protocol in (
-        ("mnist2-binary", "binary"), ("mnist2-binary-stage1", "binary"), ("mnist1-binary", "binary"),
+        ("mnist2-binary-stage2", "binary"), ("mnist2-binary-stage1", "binary"), ("mnist1-binary", "binary"),
         ("mnist1-grey-stage2", "grey"),
     ):  # fmt: skip
         values = measured(f"{name}-refined")
@@ -577,11 +595,11 @@ WHO = {
         "model.attention.write_grid_size", "model.attention.smooth_start", "model.attention.content",
         "model.prior.components", "model.prior.categories", "bouncing.extra_motions",
         "train.optimizer.matrix_learning_rate", "train.optimizer.gradient_ratio", "train.optimizer.ema",
-        "train.start.only_inference", "train.start.cluster_from",
+        "train.start.only_inference", "train.start.first_look", "train.start.cluster_from",
     ),
-    "the data": tuple(f"model.{name}" for name in FROM_DATA),
+    "the data": tuple(f"model.{name}" for name in FROM_DATA + FROM_FIRST_LOOK),
 }  # fmt: skip
-"""Who is expected to set what. What the data decide is no setting."""
+"""Who is expected to set what. What the data decide, or the model that takes a first look, is no setting."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -635,7 +653,7 @@ def settings_of(who: str) -> Callable[[], list[str]]:
             if setting.name in WHO[who]:
                 others = ", ".join(f"`{choice}`" for choice in setting.choices if choice != setting.default)
                 default = f"`{setting.default}`" + f" (or {others})" * bool(others)
-                meaning = setting.meaning.removeprefix("from the data: ").replace("|", "\\|")
+                meaning = re.sub("^from the (data|first look): ", "", setting.meaning).replace("|", "\\|")
                 rows.append([f"`{setting.name}`", default, meaning])
         return table(["setting", "default", "meaning"], rows)
 
@@ -747,7 +765,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
         ("`grey`, by Adam", "people-grey"),
         ("`grey`, by Muon", "people-film"),
     ),
-    "films-settings": films_settings, "films-sizes": films_sizes,
+    "looking": looking, "films-settings": films_settings, "films-sizes": films_sizes,
     "films": partial(films, "kth-person1"), "films-captions": partial(films_captions, "kth-person1"),
     "people": partial(films, "people-film"), "people-captions": partial(films_captions, "people-film"),
     "people-taken-for": partial(films_taken_for, "people-film"),

@@ -53,5 +53,5 @@ def test_settings_are_read_from_the_code() -> None:
 def test_recipes_made_from_nothing_begin_from_nothing() -> None:
     """A model that was made by its recipe owes nothing to one that was not."""
     for name in tables.BY_RECIPE:
-        begun = read_recipe(name).stages[0].config.train.start.model
-        assert begun is None or begun in tables.BY_RECIPE
+        start = read_recipe(name).stages[0].config.train.start
+        assert all(begun is None or begun in tables.BY_RECIPE for begun in (start.model, start.first_look))
