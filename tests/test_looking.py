@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from making_models import randomised
 from syncdraw import SyncDrawConfig, UserError, building, pretrained
 from syncdraw.config import CaptionConfig, FirstLookConfig, PriorConfig
 from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.extensions import looking as looking_module
 from syncdraw.extensions.layers import LayeredSyncDraw
 from syncdraw.extensions.looking import LookingSyncDraw, first_look_of, shared_out
-from syncdraw.model import State, SyncDraw
+from syncdraw.model import State
 from syncdraw.training import RunConfig, StartConfig, TrainConfig, train
 from syncdraw.training.recipes import Recipe, Stage
 from syncdraw.training.stages import train_recipe
@@ -34,18 +35,8 @@ WORDS = CaptionConfig("alignment", 4, ("and", "digit", "moving", "three", "two")
 FIRST, SECOND = "digit two moving", "digit three moving"
 
 
-def randomised(config: SyncDrawConfig, seed: int = 1) -> SyncDraw:
-    """Weights with which steps differ."""
-    torch.manual_seed(seed)
-    model = building.build(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return model.eval()
-
-
 def looking(config: SyncDrawConfig = TWO) -> LookingSyncDraw:
-    model = randomised(config)
+    model = randomised(config, 0.3).eval()
     assert isinstance(model, LookingSyncDraw)
     return model
 
@@ -94,7 +85,7 @@ def test_the_first_look_is_another_models(tmp_path: Path) -> None:
         TWO, draw_steps=4, first_look=FirstLookConfig(), captions=CaptionConfig(size=5),
         prior=PriorConfig("network", components=2, categories=3),
     )  # fmt: skip
-    source = randomised(config, 3)
+    source = randomised(config, 0.4)
     assert isinstance(source, LayeredSyncDraw)
     model = looking(dataclasses.replace(TWO, first_look=first_look_of(config)))
     take_first_look(model, source, "it")
@@ -225,7 +216,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a model of one layer, `one`, and of one of two, `two`."""
     folder = tmp_path_factory.mktemp("looking")
     pretrained.save(randomised(dataclasses.replace(ONE, protocol="binary")), folder / "one")
-    pretrained.save(randomised(dataclasses.replace(RUN.model, draw_steps=4), 5), folder / "two")
+    pretrained.save(randomised(dataclasses.replace(RUN.model, draw_steps=4), 0.3), folder / "two")
     return folder
 
 

@@ -311,7 +311,8 @@ def test_a_model_beside_the_package_says_where_it_is(shop: Path, monkeypatch: py
         pretrained.load("mnist2-binary")
     assert "models/mnist2-binary" in sentence(error)
     assert "syncdraw train mnist2-binary makes it" in sentence(error)
-    (shop / "mnist1").rename((shop.parent / "models").mkdir() or shop.parent / "models" / "mnist2-binary")
+    (shop.parent / "models").mkdir()
+    (shop / "mnist1").rename(shop.parent / "models" / "mnist2-binary")
     assert pretrained.load("mnist2-binary").config == TINY
     assert list(pretrained.shipped_models()) == ["mnist2-captions"]
 

@@ -153,9 +153,9 @@ class FirstLookConfig:
     """The model that takes the first look (extensions/looking.py), where it differs from the one that it looks for.
 
     Attributes:
-        draw_steps: from the first look: over all of its layers; 0 for no first look.
+        draw_steps: from the first look: its drawing steps, over all layers; 0 for no first look.
         captioned: from the first look: whether it is told the captions.
-        categories: from the first look: as model.prior.categories.
+        categories: from the first look: among how many categories it chooses.
         category_size: from the first look: width of their vectors.
     """
 
