@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from literal import losses
 from syncdraw import native
 from syncdraw.building import build
+from syncdraw.devices import start_torch
 from syncdraw.training import read_recipe
 from syncdraw.training.optimization import Optimization
 from syncdraw.training.processes import Processes
@@ -42,7 +43,7 @@ PARTS = {
     "reading": ("Read", "ReadBackward"),
     "writing": ("Write", "WriteBackward"),
     "reading and writing": ("aten::bmm",),
-    "filters": ("GaussianRows", "GaussianRowsBackward", "_GaussianRows", "_GaussianRowsBackward", "aten::_softmax"),
+    "filters": ("_GaussianRows", "_GaussianRowsBackward", "aten::_softmax"),
     "large matrix products": ("aten::mm", "aten::addmm"),
     "the canvas": ("aten::sigmoid", "aten::sigmoid_backward"),
     "L_X": ("CrossEntropy", "CrossEntropyBackward", "aten::log_sigmoid_forward"),
@@ -172,7 +173,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile, too, which takes minutes")
     parser.add_argument("--only", help="a recipe: print the seconds of a step of one thread")
     arguments = parser.parse_args()
-    torch.set_flush_denormal(True)
+    start_torch("cpu")
     if arguments.only:
         torch.set_num_threads(1)
         step = Training(arguments.only, arguments.batch_size).step

@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from syncdraw.devices import start_torch
 from syncdraw.training import read_recipe, train
 from syncdraw.training.loop import VideoModel
 
@@ -38,7 +39,7 @@ def main() -> None:
         return {"megabytes": resident_megabytes()}
 
     with tempfile.TemporaryDirectory() as folder:
-        train(config, Path(folder) / "run", device="cpu", evaluators=[memory])
+        train(config, Path(folder) / "run", device=start_torch("cpu"), evaluators=[memory])
 
 
 if __name__ == "__main__":

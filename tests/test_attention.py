@@ -159,8 +159,10 @@ def test_what_is_drawn_is_read_and_written_onto(kind: type[Attention]) -> None:
     attention = Plain() if kind is Plain else windows
     window = windows.window(parameters_of(windows))
     logits = torch.randn(2, FRAMES, CHANNELS, HEIGHT, WIDTH)
-    read = attention.read(logits.sigmoid(), window)
-    torch.testing.assert_close(attention.read_drawn(logits, window), read)
+    videos = torch.rand_like(logits)
+    read, drawn = attention.read_both(videos, logits, window)
+    torch.testing.assert_close(read, attention.read(videos, window))
+    torch.testing.assert_close(drawn, attention.read(logits.sigmoid(), window))
     patch = torch.randn_like(read)
     torch.testing.assert_close(attention.write_onto(logits, patch, window), logits + attention.write(patch, window))
 

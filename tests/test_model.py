@@ -610,7 +610,7 @@ def test_your_own_attention() -> None:
         window_start = torch.zeros(1)
 
         def window(self, parameters: torch.Tensor) -> Window:
-            return Window(*[parameters] * 7)
+            return Window(*[parameters] * 5)
 
         def read(self, videos: torch.Tensor, window: Window) -> torch.Tensor:
             return videos.flatten(1)

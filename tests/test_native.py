@@ -10,12 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from syncdraw import SyncDrawConfig, attention, native
+from syncdraw import SyncDrawConfig, native
+from syncdraw.attention import CuboidAttention, FrameAttention, GlobalAttention
 from syncdraw.building import build
 from syncdraw.likelihoods import Bernoulli
 
 needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no compiler")
-IN_CPP = ("Read", "Write", "GaussianRows", "CrossEntropy")
+IN_CPP = {"ReadBackward", "WriteBackward", "CrossEntropyBackward"}
+
+
+def operations(result: Tensor) -> set[str]:
+    """Of the graph that a result came from, by name."""
+    found, nodes = set(), [result.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is not None:
+            found.add(node.name())
+            nodes += [before for before, _ in node.next_functions]
+    return found
 
 
 def computed(on: bool, dtype: torch.dtype, function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -23,53 +35,64 @@ def computed(on: bool, dtype: torch.dtype, function: Callable[..., Tensor], inpu
     leaves = [tensor.detach().to(dtype).requires_grad_(tensor.requires_grad) for tensor in inputs]
     with native.switched(on):
         result = function(*leaves)
-        assert result.grad_fn is not None
-        assert (result.grad_fn.name().removesuffix("Backward") in IN_CPP) == on
+        assert bool(operations(result) & IN_CPP) == on
         weights = torch.linspace(-1, 2, result.numel(), dtype=dtype).view_as(result)
         gradients = torch.autograd.grad((result * weights).sum(), [leaf for leaf in leaves if leaf.requires_grad])
     return [tensor.double() for tensor in (result.detach(), *gradients)]
 
 
 def assert_same(function: Callable[..., Tensor], *inputs: Tensor) -> None:
-    """As near to what float64 gives as float32 is in PyTorch."""
+    """As near to what float64 gives as float32 is in PyTorch: half of the numbers, and the furthest. Of few numbers,
+    each a sum of thousands that cancel, chance makes more."""
     in_cpp = computed(True, torch.float32, function, inputs)
     in_pytorch = computed(False, torch.float32, function, inputs)
     exact = computed(False, torch.float64, function, inputs)
     for found, usual, expected in zip(in_cpp, in_pytorch, exact, strict=True):
-        scale = expected.abs().max()
-        assert (found - expected).abs().max() <= 2 * (usual - expected).abs().max() + 2e-6 * scale
+        ours, theirs = (found - expected).abs(), (usual - expected).abs()
+        scale, times = expected.abs().max(), 2 if expected.numel() > 1000 else 5
+        assert ours.median() <= times * theirs.median() + 1e-7 * scale
+        assert ours.max() <= times * theirs.max() + 2e-6 * scale
 
 
 def some(*shape: int, gradient: bool = True) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))).requires_grad_(gradient)
 
 
+WINDOWS = {"a window of each frame": FrameAttention, "one, repeated": GlobalAttention, "one": CuboidAttention}
+
+
 @needs_compiler
-@pytest.mark.parametrize("frames", [1, 3], ids=["window of all", "window of each"])
-@pytest.mark.parametrize(("grid", "height", "width"), [(1, 1, 1), (3, 9, 7), (5, 8, 16), (10, 64, 64), (17, 50, 70)])
+@pytest.mark.parametrize("kind", WINDOWS.values(), ids=WINDOWS.keys())
+@pytest.mark.parametrize(
+    ("grid", "height", "width"),
+    [(1, 1, 1), (3, 9, 7), (5, 8, 16), (8, 33, 24), (10, 64, 64), (16, 64, 48), (17, 50, 70)],
+)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_glimpses(frames: int, grid: int, height: int, width: int, channels: int, threads: int) -> None:
-    rows, columns = some(2, frames, 1, grid, height), some(2, frames, 1, grid, width)
+def test_glimpses(kind: type[FrameAttention], grid: int, height: int, width: int, channels: int, threads: int) -> None:
+    """Windows of all sizes, in the frame and beyond its edges; images with and without a gradient."""
+    attention = kind(3, channels, height, width, grid)
+    shape = 8, 3, channels, height, width
+    parameters = (0.5 * some(8, attention.parameter_size)).detach().requires_grad_()
+
+    def read(videos: Tensor, parameters: Tensor) -> Tensor:
+        return attention.read(videos, attention.window(parameters))
+
+    def read_both(videos: Tensor, logits: Tensor, parameters: Tensor) -> Tensor:
+        return torch.cat(attention.read_both(videos, logits, attention.window(parameters)), dim=1)
+
+    def write_onto(logits: Tensor, patch: Tensor, parameters: Tensor) -> Tensor:
+        return attention.write_onto(logits, patch, attention.window(parameters))
+
     torch.set_num_threads(threads)
     try:
-        images = some(2, 3, channels, height, width)
-        for read in (attention.read, attention.read_drawn):
-            for gradient in (True, False):
-                assert_same(read, images.detach().requires_grad_(gradient), rows, columns)
-        assert_same(attention.write_onto, images, some(2, 3, channels, grid, grid), rows, columns)
+        for gradient in (True, False):
+            assert_same(read, some(*shape, gradient=gradient), parameters)
+            assert_same(read_both, some(*shape, gradient=False), some(*shape, gradient=gradient), parameters)
+        assert_same(read_both, some(*shape), some(*shape), parameters)
+        assert_same(write_onto, some(*shape), some(8, attention.patch_size), parameters)
     finally:
         torch.set_num_threads(1)
-
-
-@needs_compiler
-@pytest.mark.parametrize("length", [1, 7, 8, 64, 77])
-def test_filters(length: int) -> None:
-    def filters(centre: Tensor, stride: Tensor, variance: Tensor) -> Tensor:
-        return attention.gaussian_filters(centre, stride, variance, 5, length)
-
-    centres = torch.linspace(-1, 1.5, 9) * length
-    assert_same(filters, centres.requires_grad_(), some(9), some(9).detach().exp().add(0.3).requires_grad_())
 
 
 @needs_compiler
@@ -83,26 +106,22 @@ def test_cross_entropy(size: int) -> None:
 @needs_compiler
 def test_what_is_no_number_stays_none() -> None:
     """A run that diverges is seen to."""
+    attention = FrameAttention(1, 1, 8, 8, 3)
     for function, inputs in (
         (Bernoulli(), (some(1, 1, 1, 1, 9), torch.zeros(1, 1, 1, 1, 9))),
-        (lambda c: attention.gaussian_filters(c, c, c, 3, 9), (some(1),)),
-        (attention.read_drawn, (some(1, 1, 9), some(1, 3, 1), some(1, 3, 9))),
+        (lambda logits: attention.read_both(logits, logits, attention.window(some(1, 5)))[1], (some(1, 1, 1, 8, 8),)),
+        (lambda window: attention.write_onto(some(1, 1, 1, 8, 8), some(1, 9), attention.window(window)), (some(1, 5),)),
     ):
         inputs[0].data.view(-1)[0] = float("nan")
         assert function(*inputs).isnan().any()
 
 
-def test_windows_that_are_laid_out_otherwise_are_left_to_pytorch() -> None:
-    images = some(2, 3, 1, 8, 8)
-    for lead in ((1, 3, 1), (1, 1, 1)):
-        rows = some(*lead, 4, 8)
-        read = attention.read(images, rows, rows)
-        torch.testing.assert_close(read, rows @ images @ rows.mT)
-        torch.testing.assert_close(attention.read_drawn(images, rows, rows), rows @ images.sigmoid() @ rows.mT)
-        written = attention.write_onto(images, read, rows, rows)
-        torch.testing.assert_close(written, images + rows.mT @ read @ rows)
-    assert native.share(images, some(2, 1, 1, 4, 8), some(2, 1, 1, 4, 8))
-    assert not native.share(images, some(1, 3, 1, 4, 8), some(1, 3, 1, 4, 8))
+@needs_compiler
+def test_one_video_under_many_windows_is_left_to_pytorch() -> None:
+    attention = FrameAttention(3, 1, 8, 8, 4)
+    window, video = attention.window(some(5, attention.parameter_size)), some(1, 3, 1, 8, 8)
+    assert not attention._suits_cpp(window, video)
+    assert attention._suits_cpp(window, video.expand(5, -1, -1, -1, -1))
 
 
 def test_without_a_compiler_pytorch_computes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_compiled_windows_are_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function.__name__) or function)
     model, *_ = made()
     with compiled_attention(model):
-        assert sorted(compiled) == sorted(2 * ["read", "read_drawn", "window", "write_onto"])
+        assert sorted(compiled) == sorted(2 * ["read", "read_both", "window", "write_onto"])
         assert "read" in vars(model.inference.attention)
     assert isinstance(model.inference.attention, FrameAttention)
-    assert not {"read", "read_drawn", "window", "write_onto"} & vars(model.inference.attention).keys()
+    assert not {"read", "read_both", "window", "write_onto"} & vars(model.inference.attention).keys()

@@ -49,8 +49,6 @@ def gaussian_filters(
     grid = torch.arange(1, grid_size + 1, device=centre.device, dtype=centre.dtype) - grid_size / 2 - 0.5
     means = centre[..., None] + grid * stride[..., None]
     precision = (0.5 / variance)[..., None].expand_as(means)
-    if native.suits(means, precision):
-        return native.GaussianRows.apply(means, precision, length, TAIL)  # type: ignore[no-untyped-call]
     return _GaussianRows.apply(means, precision, length)  # type: ignore[no-untyped-call]
 
 
@@ -88,8 +86,6 @@ def read(
     columns: Float[Tensor, "*windows grid width"],
 ) -> Float[Tensor, "*images grid grid"]:
     """F_p x F_q^T of images that have windows, or share them."""
-    if native.suits(images, rows, columns) and native.share(images, rows, columns):
-        return native.Read.apply(images, rows, columns)  # type: ignore[no-untyped-call]
     return rows @ images @ columns.mT
 
 
@@ -102,41 +98,14 @@ def write(
     return rows.mT @ (patches @ columns)
 
 
-def read_drawn(
-    logits: Float[Tensor, "*images height width"],
-    rows: Float[Tensor, "*windows grid height"],
-    columns: Float[Tensor, "*windows grid width"],
-) -> Float[Tensor, "*images grid grid"]:
-    """`read` of sigma(logits). In C++ they are never stored: on a CPU, storing costs more than computing."""
-    if native.suits(logits, rows, columns) and native.share(logits, rows, columns):
-        return native.Read.apply(logits, rows, columns, True)  # type: ignore[no-untyped-call]
-    return read(logits.sigmoid(), rows, columns)
-
-
-def write_onto(
-    logits: Float[Tensor, "*images height width"],
-    patches: Float[Tensor, "*images grid grid"],
-    rows: Float[Tensor, "*windows grid height"],
-    columns: Float[Tensor, "*windows grid width"],
-) -> Float[Tensor, "*images height width"]:
-    """The logits, and what `write` adds to them."""
-    if native.suits(logits, patches, rows, columns) and native.share(patches, rows, columns):
-        return native.Write.apply(logits, patches, rows, columns)  # type: ignore[no-untyped-call]
-    return logits + write(patches, rows, columns)
-
-
 class Window(NamedTuple):
-    """Where a grid lies, `[batch, window]` each in pixels (rows and columns are counted from 1), and its filters."""
+    """Where a grid lies, `[batch, window]` each, in pixels; rows and columns are counted from 1."""
 
     row_centre: Tensor
     column_centre: Tensor
     stride: Tensor
     variance: Tensor
     intensity: Tensor
-    row_filters: Tensor
-    """F_p `[batch, window, 1, K, height]`"""
-    column_filters: Tensor
-    """F_q `[batch, window, 1, K, width]`"""
     time_filters: Tensor | None = None
     """F_Z `[batch, K, frame]` of a window in space-time."""
 
@@ -163,9 +132,11 @@ class Attention(nn.Module):
         """What a patch adds to the logits, through the window."""
         raise NotImplementedError
 
-    def read_drawn(self, logits: Videos, window: Window) -> Float[Tensor, "batch patch"]:
-        """What the window sees of sigma(logits)."""
-        return self.read(logits.sigmoid(), window)
+    def read_both(
+        self, videos: Videos, logits: Videos, window: Window
+    ) -> tuple[Float[Tensor, "batch patch"], Float[Tensor, "batch patch"]]:
+        """What the window sees of videos, and of sigma(logits)."""
+        return self.read(videos, window), self.read(logits.sigmoid(), window)
 
     def write_onto(self, logits: Videos, patch: Float[Tensor, "batch patch"], window: Window) -> Videos:
         """The logits after a patch was written."""
@@ -240,25 +211,51 @@ class FrameAttention(Attention):
             stride,
             variance,
             intensity=_positive(log_intensity, 9.0),
-            row_filters=gaussian_filters(row_centre, stride, variance, self.grid_size, self.height).unsqueeze(2),
-            column_filters=gaussian_filters(column_centre, stride, variance, self.grid_size, self.width).unsqueeze(2),
         )
+
+    def filters(self, window: Window) -> tuple[Tensor, Tensor]:
+        """F_p `[batch, window, 1, K, height]` and F_q `[batch, window, 1, K, width]`."""
+        rows = gaussian_filters(window.row_centre, window.stride, window.variance, self.grid_size, self.height)
+        columns = gaussian_filters(window.column_centre, window.stride, window.variance, self.grid_size, self.width)
+        return rows.unsqueeze(2), columns.unsqueeze(2)
 
     def read(self, videos: Videos, window: Window) -> Float[Tensor, "batch patch"]:
         """beta F_p x F_q^T for every frame (eq 5), flattened."""
-        return self.flattened(read(videos, window.row_filters, window.column_filters), window)
+        if self._suits_cpp(window, videos):
+            planes, _ = native.Read.apply(videos, None, *self._in_cpp(window))  # type: ignore[no-untyped-call]
+        else:
+            planes = read(videos, *self.filters(window))
+        return self.flattened(planes, window)
 
-    def read_drawn(self, logits: Videos, window: Window) -> Float[Tensor, "batch patch"]:
-        """The same of sigma(c)."""
-        return self.flattened(read_drawn(logits, window.row_filters, window.column_filters), window)
+    def read_both(
+        self, videos: Videos, logits: Videos, window: Window
+    ) -> tuple[Float[Tensor, "batch patch"], Float[Tensor, "batch patch"]]:
+        """The same of videos and of sigma(c). In C++ sigma(c) is never stored: on a CPU, storing costs more than
+        computing."""
+        if self._suits_cpp(window, videos, logits):
+            seen, drawn = native.Read.apply(videos, logits, *self._in_cpp(window))  # type: ignore[no-untyped-call]
+        else:
+            filters = self.filters(window)
+            seen, drawn = read(videos, *filters), read(logits.sigmoid(), *filters)
+        return self.flattened(seen, window), self.flattened(drawn, window)
 
     def write(self, patch: Float[Tensor, "batch patch"], window: Window) -> Videos:
         """1/beta F_p^T w F_q for every frame (eq 9)."""
-        return write(self.planes(patch, window), window.row_filters, window.column_filters)
+        return write(self.planes(patch, window), *self.filters(window))
 
     def write_onto(self, logits: Videos, patch: Float[Tensor, "batch patch"], window: Window) -> Videos:
         """The same, added to c."""
-        return write_onto(logits, self.planes(patch, window), window.row_filters, window.column_filters)
+        if self._suits_cpp(window, logits, patch):
+            planes, (windows, _, tail) = self.planes(patch, window), self._in_cpp(window)
+            return native.Write.apply(logits, planes, windows, tail)  # type: ignore[no-untyped-call]
+        return logits + self.write(patch, window)
+
+    def _suits_cpp(self, window: Window, *given: Tensor) -> bool:
+        return native.suits(*given, *window[:4]) and all(len(tensor) == len(window.row_centre) for tensor in given)
+
+    def _in_cpp(self, window: Window) -> tuple[Tensor, int, float]:
+        """A window, as native.py takes it."""
+        return torch.stack(window[:4]), self.grid_size, TAIL
 
     def flattened(
         self, planes: Float[Tensor, "batch frame channel grid grid"], window: Window
@@ -289,9 +286,11 @@ class GlobalAttention(FrameAttention):
 
     def window(self, parameters: Float[Tensor, "batch numbers"]) -> Window:
         """One window, repeated for every frame."""
-        single = super().window(parameters)
-        row, column, stride, variance, intensity = (value.expand(-1, self.frames) for value in single[:5])
-        return Window(row, column, stride, variance, intensity, single.row_filters, single.column_filters)
+        return Window(*(value.expand(-1, self.frames) for value in super().window(parameters)[:5]))
+
+    def filters(self, window: Window) -> tuple[Tensor, Tensor]:
+        """F_p and F_q of the one window."""
+        return super().filters(Window(*(value[:, :1] for value in window[:5])))
 
 
 class CuboidAttention(FrameAttention):

@@ -47,7 +47,7 @@ class Surface(Protocol):
     def logits(self) -> Videos: ...
     @property
     def video(self) -> Videos: ...
-    def read(self, attention: Attention, window: Window) -> Tensor: ...
+    def read(self, attention: Attention, videos: Videos, window: Window) -> tuple[Tensor, Tensor]: ...
     def write(self, attention: Attention, patch: Tensor, window: Window) -> Surface: ...
 
 
@@ -61,9 +61,9 @@ class Canvas(NamedTuple):
         """The pixels' probabilities, sigma(c^t)."""
         return self.logits.sigmoid()
 
-    def read(self, attention: Attention, window: Window) -> Float[Tensor, "batch patch"]:
-        """read(sigma(c^t)) (eq 5)."""
-        return attention.read_drawn(self.logits, window)
+    def read(self, attention: Attention, videos: Videos, window: Window) -> tuple[Tensor, Tensor]:
+        """read(x) and read(sigma(c^t)) (eq 5)."""
+        return attention.read_both(videos, self.logits, window)
 
     def write(self, attention: Attention, patch: Float[Tensor, "batch patch"], window: Window) -> Canvas:
         """c^t = c^{t-1} + write(h_dec^t) (eqs 9-10)."""
@@ -119,10 +119,9 @@ class Inference(nn.Module):
         if video.window_parameters is not None:
             parameters = parameters + video.window_parameters
         window = self.attention.window(parameters)  # eqs 1-4
-        read = self.attention.read(video.pixels, window)  # eq 5
-        # Reading is linear, so read(x^) = read(x - sigma(c)) (eq 6) needs no error image.
-        read_error = read - state.canvas.read(self.attention, window)
-        encoder = self.lstm(torch.cat([read, read_error, h_dec, caption.encoder], dim=1), state.encoder)  # eqs 7, 12
+        read, drawn = state.canvas.read(self.attention, video.pixels, window)  # eq 5
+        # Reading is linear, so read(x^) = read(x) - read(sigma(c)) (eq 6) needs no error image.
+        encoder = self.lstm(torch.cat([read, read - drawn, h_dec, caption.encoder], dim=1), state.encoder)  # eqs 7, 12
         mean, log_deviation = self.posterior(encoder[0]).chunk(2, dim=1)
         return gaussian(mean, log_deviation), encoder, window
 
@@ -281,7 +280,7 @@ class SyncDraw(Interface):
     def start(self, condition: Condition) -> State:
         """The state before the first drawing step: c^0, and zeros."""
         batch = condition.states.shape[0]
-        canvas = self.generator.first_canvas.expand(batch, *self.config.shape)
+        canvas = self.generator.first_canvas.expand(batch, *self.config.shape).contiguous()
         zeros = canvas.new_zeros(batch, self.config.hidden_size)
         belief = self.generator.prior.start(zeros, self.conditioner.attend(condition, zeros).decoder)
         return State(Canvas(canvas), (zeros, zeros), (zeros, zeros), belief)

@@ -58,14 +58,6 @@ def suits(*tensors: Tensor) -> bool:
     )
 
 
-def share(images: Tensor, rows: Tensor, columns: Tensor) -> bool:
-    """Whether images (or patches) `[*lead, *each, .., ..]` have filters `[*lead, 1.., K, ..]`, as C++ takes them."""
-    lead = rows.shape[:-2]
-    while lead and lead[-1] == 1:
-        lead = lead[:-1]
-    return rows.dim() == images.dim() and columns.shape[:-2] == rows.shape[:-2] and images.shape[: len(lead)] == lead
-
-
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     """Built by this machine's compiler and kept in the user's cache; None where that is not possible."""
@@ -105,79 +97,75 @@ def _call(name: str, *arguments: Tensor | int | float | ctypes.Structure | None)
 
 
 class _Sizes(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_int) for name in ("count", "each", "height", "width", "grid", "threads"))
+    _fields_ = (
+        *((name, ctypes.c_int) for name in ("count", "each", "height", "width", "grid", "threads")),
+        ("tail", ctypes.c_float),
+    )
 
 
-def _sizes(images: Tensor, rows: Tensor, columns: Tensor) -> _Sizes:
-    count, number = rows.shape[:-2].numel(), images.shape[:-2].numel()
-    return _Sizes(count, number // count, rows.shape[-1], columns.shape[-1], rows.shape[-2], torch.get_num_threads())
+def _sizes(images: Tensor, windows: Tensor, grid: int, tail: float) -> _Sizes:
+    count, (height, width) = windows[0].numel(), images.shape[-2:]
+    each = images.shape[:-2].numel() // count
+    return _Sizes(count, each, height, width, grid, torch.get_num_threads(), tail)
 
 
 class Read(torch.autograd.Function):
-    """F_p x F_q^T, or, where x is `drawn`, F_p sigma(x) F_q^T."""
+    """F_p x F_q^T of images, and F_p sigma(x) F_q^T of logits: both, or one and None.
+
+    Windows are `[4, *lead]`, the centres of rows and of columns, the stride and the variance; images and logits
+    `[*lead, *each, height, width]`.
+    """
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, rows: Tensor, columns: Tensor, drawn: bool = False) -> Tensor:
-        images, rows, columns = images.contiguous(), rows.contiguous(), columns.contiguous()
-        lead, grid = images.shape[:-2], rows.shape[-2]
-        ctx.sizes, ctx.drawn = _sizes(images, rows, columns), int(drawn)
-        patches, halves = images.new_empty(*lead, grid, grid), images.new_empty(*lead, grid, columns.shape[-1])
-        _call("read_forward", ctx.sizes, ctx.drawn, images, rows, columns, patches, halves)
-        ctx.save_for_backward(images, rows, columns, halves)
-        return patches
+    def forward(
+        ctx: Any, images: Tensor | None, logits: Tensor | None, windows: Tensor, grid: int, tail: float
+    ) -> tuple[Tensor | None, Tensor | None]:
+        images, logits = (None if given is None else given.contiguous() for given in (images, logits))
+        windows, some = windows.contiguous(), logits if images is None else images
+        assert some is not None
+        lead, width = some.shape[:-2], some.shape[-1]
+        ctx.sizes = _sizes(some, windows, grid, tail)
+        patches, halves = (
+            [None if given is None else windows.new_empty(*lead, grid, size) for given in (images, logits)]
+            for size in (grid, width)
+        )
+        _call("read_forward", ctx.sizes, windows, images, logits, patches[0], halves[0], patches[1], halves[1])
+        ctx.save_for_backward(windows, images, logits, *halves)
+        return patches[0], patches[1]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        images, rows, columns, halves = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor, None, None]:
+        windows, images, logits, *halves = ctx.saved_tensors
+        of_patches = (None if gradient is None else gradient.contiguous() for gradient in gradients)
         of_images = torch.empty_like(images) if ctx.needs_input_grad[0] else None
-        of_rows, of_columns = torch.empty_like(rows), torch.empty_like(columns)
-        known = images, rows, columns, halves, gradient.contiguous()
-        _call("read_backward", ctx.sizes, ctx.drawn, *known, of_images, of_rows, of_columns)
-        return of_images, of_rows, of_columns, None
+        of_logits = torch.empty_like(logits) if ctx.needs_input_grad[1] else None
+        of_windows = torch.empty_like(windows)
+        found = of_images, of_logits, of_windows
+        _call("read_backward", ctx.sizes, windows, images, logits, *halves, *of_patches, *found)
+        return *found, None, None
 
 
 class Write(torch.autograd.Function):
-    """x + F_p^T w F_q."""
+    """x + F_p^T w F_q, through windows as `Read` takes them."""
 
     @staticmethod
-    def forward(ctx: Any, below: Tensor, patches: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        below, patches, rows, columns = (given.contiguous() for given in (below, patches, rows, columns))
-        lead, (grid, height), width = patches.shape[:-2], rows.shape[-2:], columns.shape[-1]
-        ctx.sizes = _sizes(patches, rows, columns)
-        images, halves = patches.new_empty(*lead, height, width), patches.new_empty(*lead, grid, width)
-        _call("write_forward", ctx.sizes, below, patches, rows, columns, images, halves)
-        ctx.save_for_backward(patches, rows, columns, halves)
+    def forward(ctx: Any, below: Tensor, patches: Tensor, windows: Tensor, tail: float) -> Tensor:
+        below, patches, windows = (given.contiguous() for given in (below, patches, windows))
+        grid = patches.shape[-1]
+        ctx.sizes = _sizes(below, windows, grid, tail)
+        images, halves = torch.empty_like(below), below.new_empty(*below.shape[:-2], grid, below.shape[-1])
+        _call("write_forward", ctx.sizes, windows, below, patches, images, halves)
+        ctx.save_for_backward(windows, patches, halves)
         return images
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        patches, rows, columns, halves = ctx.saved_tensors
-        found = torch.empty_like(patches), torch.empty_like(rows), torch.empty_like(columns)
-        _call("write_backward", ctx.sizes, patches, rows, columns, halves, gradient.contiguous(), *found)
-        return gradient, *found
-
-
-class GaussianRows(torch.autograd.Function):
-    """softmax over a = 1..length of -precision (a - mean)^2, cut to zero `tail` below its peak."""
-
-    @staticmethod
-    def forward(ctx: Any, means: Tensor, precisions: Tensor, length: int, tail: float) -> Tensor:
-        means, precisions = means.contiguous(), precisions.contiguous()
-        filters = means.new_empty(*means.shape, length)
-        ctx.sizes = means.numel(), length, torch.get_num_threads()
-        _call("filters_forward", *ctx.sizes, tail, means, precisions, filters)
-        ctx.save_for_backward(means, precisions, filters)
-        return filters
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        means, precisions, filters = ctx.saved_tensors
-        found = torch.empty_like(means), torch.empty_like(means)
-        _call("filters_backward", *ctx.sizes, means, precisions, filters, gradient.contiguous(), *found)
-        return *found, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        windows, patches, halves = ctx.saved_tensors
+        of_patches, of_windows = torch.empty_like(patches), torch.empty_like(windows)
+        _call("write_backward", ctx.sizes, windows, patches, halves, gradient.contiguous(), of_patches, of_windows)
+        return gradient, of_patches, of_windows, None
 
 
 class CrossEntropy(torch.autograd.Function):

@@ -48,8 +48,8 @@ class LayerCanvas(NamedTuple):
         """`logits.sigmoid()`."""
         return 1 - self.dark_below * (-self.own).sigmoid()
 
-    def read(self, attention: Attention, window: Window) -> Tensor:
-        return attention.read(self.video, window)
+    def read(self, attention: Attention, videos: Videos, window: Window) -> tuple[Tensor, Tensor]:
+        return attention.read(videos, window), attention.read(self.video, window)
 
     def write(self, attention: Attention, patch: Tensor, window: Window) -> LayerCanvas:
         return self._replace(own=attention.write_onto(self.own, patch, window))

@@ -39,8 +39,8 @@ Layers = Float[Tensor, "batch layer frame channel height width"]
 class AloneCanvas(LayerCanvas):
     """A canvas on top of others, encoded as if there were no others."""
 
-    def read(self, attention: Attention, window: Window) -> Tensor:
-        return attention.read_drawn(self.own, window)
+    def read(self, attention: Attention, videos: Videos, window: Window) -> tuple[Tensor, Tensor]:
+        return attention.read_both(videos, self.own, window)
 
 
 class LookingSyncDraw(LayeredSyncDraw):

@@ -146,7 +146,7 @@ def compiled_attention(model: Any) -> Iterator[None]:
 
     torch._dynamo.config.recompile_limit = 64  # first and later steps, layers and grids differ in shapes and strides
     attentions = [module for module in model.modules() if isinstance(module, FrameAttention)]
-    names = ("window", "read", "read_drawn", "write_onto")
+    names = ("window", "read", "read_both", "write_onto")
     for attention in attentions:
         for name in names:
             setattr(attention, name, torch.compile(getattr(attention, name), fullgraph=True, dynamic=False))
