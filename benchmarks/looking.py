@@ -54,7 +54,7 @@ def measure(model: looking.LookingSyncDraw, config: BouncingMNISTConfig, clips: 
     noise = torch.Generator().manual_seed(0)
     found: dict[str, list[Tensor]] = {}
     wrong: dict[str, list[Tensor]] = {}
-    shares_of = model.shares
+    shares_of = model._shares
     for first in range(0, clips, BATCH):
         whole, parts, texts = mixtures(config, first, min(BATCH, clips - first))
         batch = model.prepare(whole.numpy(), texts, noise)

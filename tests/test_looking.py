@@ -21,6 +21,7 @@ from syncdraw.datasets.bouncing_mnist import BouncingMNISTConfig
 from syncdraw.extensions import looking as looking_module
 from syncdraw.extensions.layers import LayeredSyncDraw
 from syncdraw.extensions.looking import LookingSyncDraw, first_look_of, shared_out
+from syncdraw.extensions.refinement import refine
 from syncdraw.model import State
 from syncdraw.training import RunConfig, StartConfig, TrainConfig, train
 from syncdraw.training.recipes import Recipe, Stage
@@ -120,6 +121,30 @@ def test_shares_do_not_depend_on_chance() -> None:
     assert not torch.equal(found[:, 0], found[:, 1])
     for row in range(4):
         torch.testing.assert_close(model.shares(videos()[row : row + 1], None)[0], found[row], atol=1e-4, rtol=1e-4)
+
+
+def test_shares_are_known_still_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other videos, the same ones after they were written to, and other weights are looked at anew."""
+    model, pixels, looks = looking().eval(), videos(), []
+    look = model._shares
+
+    def counted(*given: Any) -> Tensor:
+        looks.append(given)
+        return look(*given)
+
+    monkeypatch.setattr(model, "_shares", counted)
+    refine(model, pixels, None, steps=3, generators=[torch.Generator() for _ in pixels])
+    assert len(looks) == 1
+    for changed in (pixels, model.inference.lstm.weight_hh, model.glance.inference.lstm.weight_hh):
+        with torch.no_grad():
+            changed.mul_(0.5)
+        assert torch.equal(model.shares(pixels, None), look(pixels, None))
+        model.shares(pixels, None)
+    assert len(looks) == 4
+    model.shares(pixels.clone(), None)
+    model.train().shares(pixels, None)
+    model.shares(pixels, None)
+    assert len(looks) == 7
 
 
 @pytest.mark.parametrize(("layers", "captioned"), [(2, True), (3, False)])

@@ -61,6 +61,7 @@ class LookingSyncDraw(LayeredSyncDraw):
     ) -> None:
         super().__init__(config, inference, generator, conditioner)
         self.glance = glance.requires_grad_(False)
+        self._last: tuple[Tensor, Tensor | None, list[int], Layers] | None = None
 
     def trace(
         self, tokens: Tensor | None, noise: Noise, video: Video | None, adjust: Adjust | None, watch: Watch
@@ -70,9 +71,20 @@ class LookingSyncDraw(LayeredSyncDraw):
             return super().trace(tokens, noise, None, adjust, watch)
         return self._trace_alone(tokens, noise, self.shares(video.pixels, tokens), adjust, watch)
 
-    @torch.no_grad()
     def shares(self, pixels: Videos, tokens: Tensor | None) -> Layers:
-        """What each layer has of videos: of each pixel's light, by how likely it is that the layer lights it."""
+        """What each layer has of videos: of each pixel's light, by how likely it is that the layer lights it.
+
+        Known still where they are looked at again by the same weights: refinement does so at each of its steps.
+        """
+        if self.training:
+            return self._shares(pixels, tokens)
+        seen = (pixels, tokens, [tensor._version for tensor in (pixels, *self.parameters())])
+        if self._last is None or self._last[0] is not pixels or self._last[1] is not tokens or self._last[2] != seen[2]:
+            self._last = (*seen, self._shares(pixels, tokens))
+        return self._last[3]
+
+    @torch.no_grad()
+    def _shares(self, pixels: Videos, tokens: Tensor | None) -> Layers:
         # Nothing says which layer comes first where nothing says what the layers are.
         every = [*permutations(range(self.config.layers))]
         orders = every if tokens is not None else every[:1]

@@ -28,8 +28,8 @@ again, for 5 % of the loss."""
 
 
 class Muon(Optimizer):
-    """Nesterov momentum, orthogonalised. torch.optim.Muon is the same in bfloat16, which takes about twice as long on a
-    CPU; ours takes a fifth of a training step.
+    """Nesterov momentum, orthogonalised. torch.optim.Muon is the same in bfloat16, which takes twice as long on a CPU
+    without AMX.
 
     Args:
         parameters: matrices.
@@ -58,11 +58,13 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     """U V^T of a matrix U S V^T, nearly: all singular values come to lie about 1, mostly within 0.7 and 1.2.
 
     Five steps of a quintic Newton-Schulz iteration, with the coefficients of Jordan (2024), which trade exactness for
-    the pull on small values.
+    the pull on small values. In bfloat16, as Jordan has it, on a CPU with AMX, which multiplies it five times as fast.
     """
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = wide / wide.norm().clamp(min=1e-7)
+    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.cpu.get_capabilities().get("amx_bf16"):
+        x = x.bfloat16()
     for _ in range(5):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-    return x.T if wide is not matrix else x
+    return (x.T if wide is not matrix else x).to(matrix.dtype)
