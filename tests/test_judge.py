@@ -343,4 +343,5 @@ def test_the_judge_knows_no_model() -> None:
         "syncdraw.evaluation.judge",
         "syncdraw.evaluation.readings",
         "syncdraw.files",
+        "syncdraw.options",
     }

@@ -67,6 +67,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "gaussian",
         "legacy",
         "native",
+        "options",
         "reading",
         "video",
         "vocabulary",

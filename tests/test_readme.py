@@ -98,7 +98,8 @@ def test_command(command: str, here: Path, monkeypatch: pytest.MonkeyPatch, caps
 
     instead(stages, "train_recipe", "train", here / "runs")
     instead(bound_report, "bound_report", "evaluate", Report("measured", {}))
-    instead(reproduce, "table1", "reproduce", None)
+    instead(reproduce, "cells", "reproduce", [])
+    monkeypatch.setattr(reproduce, "_markdown", lambda results: "| a table |")
     instead(demo, "serve_demo", "demo", None)
     for name in ("GUESSES", "STEPS", "CANDIDATES"):
         monkeypatch.setattr(continuing, name, 1)

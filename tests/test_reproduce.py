@@ -53,7 +53,7 @@ def two_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def go(out: Path, **options: Any) -> dict[str, Any]:
-    reproduce.table1(out, **{"budget": 4, "batch_size": 2, "test_clips": 5, **options})
+    reproduce.table1(out=out, **{"budget": 4, "batch_size": 2, "test_clips": 5, **options})
     return dict(json.loads((out / "table1.json").read_text()))
 
 

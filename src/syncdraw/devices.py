@@ -36,7 +36,8 @@ def keep_freed_memory() -> None:
     """Have glibc keep what is freed, where it is the C library, for what is made next.
 
     A training step frees and makes a hundred arrays of the size of its clips. Given back to the system each time, they
-    are handed out anew page by page, each filled with zeros first. The process does not become larger by it.
+    are handed out anew page by page, each filled with zeros first. A process stays as large as it has once been. At its
+    largest it was no larger (`ours`, 300 steps of 20 clips: 0.97 GB, and 1.10 GB without this).
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
         set_option = ctypes.CDLL(None).mallopt

@@ -23,12 +23,13 @@ app = App(
 )
 for command in (
     commands.models, commands.generate, commands.reconstruct, commands.interpolate, commands.picture, commands.demo,
-    commands.rate, commands.export, commands.push, commands.reproduce, evaluate.app,
+    commands.rate, commands.export, commands.push, evaluate.app,
 ):  # fmt: skip
     app.command(command)
 # By name where a module needs time, so that it is imported when its command is called for.
 app.command("syncdraw.cli.train:app", name="train", help="Train a model, by a recipe or on clips of your own.")
 app.command("syncdraw.cli.prepare:app", name="prepare", help="Prepare a data set for training: decode it once.")
+app.command("syncdraw.cli.reproduce:app", name="reproduce", help="Train and measure a table of the papers again.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

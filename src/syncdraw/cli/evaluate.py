@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from cyclopts import App
 
-from syncdraw.cli.options import Computer, Count, CountOrNone, JsonFile, Model, Seed, Temperature
 from syncdraw.devices import Device, start_torch
 from syncdraw.evaluation.trust import ask_for_trust
+from syncdraw.options import Computer, Count, CountOrNone, JsonFile, Model, Seed, Temperature
 
 app = App(name="evaluate", help="Measure a model: its bounds, its captions, its distance from real clips.")
 

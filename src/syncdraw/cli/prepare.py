@@ -9,8 +9,8 @@ from typing import Any, Unpack
 
 from cyclopts import App
 
-from syncdraw.cli.options import Count, Out, options_of
 from syncdraw.datasets.public import DATA_SETS, prepare_data_set
+from syncdraw.options import Count, Out, options_of
 
 app = App(name="prepare", help="Prepare a data set for training: decode it once, into one folder.")
 

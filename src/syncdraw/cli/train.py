@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from cyclopts import App
 
-from syncdraw.cli.options import Computer, options_of
+from syncdraw.options import Computer, options_of
 from syncdraw.training.asked import train_as_asked
 from syncdraw.training.recipes import recipe_names
 from syncdraw.training.settings import RunConfig

@@ -19,14 +19,15 @@ from syncdraw.errors import UserError
 from syncdraw.evaluation.frozen import fit, write_frozen
 from syncdraw.evaluation.judge import JUDGE_FOLDER, DigitReader, Judge
 from syncdraw.evaluation.readings import caption_fidelity, readable_share
+from syncdraw.options import Count, Seed
 
 
 def train_judge(
     folder: str | Path = JUDGE_FOLDER,
-    steps: int = 5_000,
-    batch_size: int = 128,
+    steps: Count = 5_000,
+    batch_size: Count = 128,
     learning_rate: float = 4e-3,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> dict[str, Any]:
     """Train the digit reader on MNIST's training digits, measure the judge, and write both to a folder.
 

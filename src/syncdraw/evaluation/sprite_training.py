@@ -18,11 +18,12 @@ from syncdraw.errors import UserError
 from syncdraw.evaluation.caption_reader import spoilt
 from syncdraw.evaluation.frozen import fit, write_frozen
 from syncdraw.evaluation.sprite_reader import READER_FOLDER, AttributeReader, SpriteReader
+from syncdraw.options import Count, Seed
 
 
 def train_sprite_reader(
-    folder: str | Path = READER_FOLDER, steps: int = 2_000, batch_size: int = 32, learning_rate: float = 2e-3,
-    seed: int = 0,
+    folder: str | Path = READER_FOLDER, steps: Count = 2_000, batch_size: Count = 32, learning_rate: float = 2e-3,
+    seed: Seed = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Train the reader of sprites on real training clips, measure it, and write both to a folder.
 

@@ -1,4 +1,8 @@
-"""Options that commands share, and options made of settings in a dataclass or of a function's keywords."""
+"""Types of options, which say what may be given; and options made of a dataclass's settings or a function's keywords.
+
+A function that is a command, such as `reproduce.table1`, has them in its signature. Called from Python, they are plain
+numbers, paths and words.
+"""
 
 from __future__ import annotations
 
