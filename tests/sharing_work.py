@@ -21,7 +21,7 @@ import torch._dynamo  # which the optimisers import: once, and not in each proce
 
 from syncdraw.datasets.bouncing_mnist import BouncingMNIST
 from syncdraw.errors import UserError
-from syncdraw.training import loop, run_folder, together
+from syncdraw.training import loop, muon, run_folder, together
 from syncdraw.training.batches import Batches, tensors_in
 from syncdraw.training.optimization import Optimization
 from training_runs import RUN, VARIANTS, changed, go, quick
@@ -100,6 +100,8 @@ def train_together(count: int, variant: str, steps: int, out: Path) -> int:
 def main(arguments: list[str]) -> int:
     """Exit status 0 where all have done their work."""
     quick()
+    # In bfloat16, a gradient's last digit would be a weight's third: so much less could be told from the weights.
+    muon.suits_bfloat16 = lambda matrix: False
     loop.LOG_EVERY = 1
     torch.set_num_threads(1)
     for split in ("train", "validation"):

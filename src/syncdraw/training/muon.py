@@ -62,9 +62,15 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     """
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = wide / wide.norm().clamp(min=1e-7)
-    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.cpu.get_capabilities().get("amx_bf16"):
+    if suits_bfloat16(x):
         x = x.bfloat16()
     for _ in range(5):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return (x.T if wide is not matrix else x).to(matrix.dtype)
+
+
+def suits_bfloat16(matrix: Tensor) -> bool:
+    """Whether a float32 matrix lies on a CPU with AMX."""
+    there = matrix.device.type == "cpu" and matrix.dtype == torch.float32
+    return there and bool(torch.cpu.get_capabilities().get("amx_bf16"))
