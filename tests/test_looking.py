@@ -145,6 +145,11 @@ def test_shares_are_known_still_while_nothing_changes(monkeypatch: pytest.Monkey
     model.train().shares(pixels, None)
     model.shares(pixels, None)
     assert len(looks) == 7
+    with torch.inference_mode():  # whose tensors do not tell
+        unseen = videos()
+        assert torch.equal(model.eval().shares(unseen, None), look(unseen, None))
+        unseen.mul_(0.5)
+        assert torch.equal(model.shares(unseen, None), look(unseen, None))
 
 
 @pytest.mark.parametrize(("layers", "captioned"), [(2, True), (3, False)])

@@ -96,6 +96,20 @@ def test_glimpses(kind: type[FrameAttention], grid: int, height: int, width: int
 
 
 @needs_compiler
+@pytest.mark.parametrize("length", [1, 7, 8, 64, 77])
+def test_filters(length: int) -> None:
+    """Those of rows alone, of images one pixel wide, with centres from far above a frame to far below it."""
+    attention = FrameAttention(1, 1, length, 1, 5)
+    parameters = 0.3 * some(270, 5).detach()
+    parameters[:, 0] = torch.linspace(-3, 2, 270)
+
+    def read(videos: Tensor, parameters: Tensor) -> Tensor:
+        return attention.read(videos, attention.window(parameters))
+
+    assert_same(read, some(270, 1, 1, length, 1), parameters.requires_grad_())
+
+
+@needs_compiler
 @pytest.mark.parametrize("size", [1, 5, 16, 1000])
 def test_cross_entropy(size: int) -> None:
     logits, videos = 5 * some(3, 1, 1, 1, size).detach(), torch.rand(3, 1, 1, 1, size)

@@ -222,7 +222,8 @@ class FrameAttention(Attention):
     def read(self, videos: Videos, window: Window) -> Float[Tensor, "batch patch"]:
         """beta F_p x F_q^T for every frame (eq 5), flattened."""
         if self._suits_cpp(window, videos):
-            planes, _ = native.Read.apply(videos, None, *self._in_cpp(window))  # type: ignore[no-untyped-call]
+            given = videos, None, torch.stack(window[:4]), self.grid_size, TAIL
+            planes, _ = native.Read.apply(*given)  # type: ignore[no-untyped-call]
         else:
             planes = read(videos, *self.filters(window))
         return self.flattened(planes, window)
@@ -233,7 +234,8 @@ class FrameAttention(Attention):
         """The same of videos and of sigma(c). In C++ sigma(c) is never stored: on a CPU, storing costs more than
         computing."""
         if self._suits_cpp(window, videos, logits):
-            seen, drawn = native.Read.apply(videos, logits, *self._in_cpp(window))  # type: ignore[no-untyped-call]
+            given = videos, logits, torch.stack(window[:4]), self.grid_size, TAIL
+            seen, drawn = native.Read.apply(*given)  # type: ignore[no-untyped-call]
         else:
             filters = self.filters(window)
             seen, drawn = read(videos, *filters), read(logits.sigmoid(), *filters)
@@ -246,16 +248,12 @@ class FrameAttention(Attention):
     def write_onto(self, logits: Videos, patch: Float[Tensor, "batch patch"], window: Window) -> Videos:
         """The same, added to c."""
         if self._suits_cpp(window, logits, patch):
-            planes, (windows, _, tail) = self.planes(patch, window), self._in_cpp(window)
-            return native.Write.apply(logits, planes, windows, tail)  # type: ignore[no-untyped-call]
+            given = logits, self.planes(patch, window), torch.stack(window[:4]), TAIL
+            return native.Write.apply(*given)  # type: ignore[no-untyped-call]
         return logits + self.write(patch, window)
 
     def _suits_cpp(self, window: Window, *given: Tensor) -> bool:
         return native.suits(*given, *window[:4]) and all(len(tensor) == len(window.row_centre) for tensor in given)
-
-    def _in_cpp(self, window: Window) -> tuple[Tensor, int, float]:
-        """A window, as native.py takes it."""
-        return torch.stack(window[:4]), self.grid_size, TAIL
 
     def flattened(
         self, planes: Float[Tensor, "batch frame channel grid grid"], window: Window

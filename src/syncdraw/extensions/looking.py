@@ -76,12 +76,14 @@ class LookingSyncDraw(LayeredSyncDraw):
 
         Known still where they are looked at again by the same weights: refinement does so at each of its steps.
         """
-        if self.training:
+        seen = (pixels, *self.parameters())
+        if self.training or any(tensor.is_inference() for tensor in seen):  # which does not count what is written to it
             return self._shares(pixels, tokens)
-        seen = (pixels, tokens, [tensor._version for tensor in (pixels, *self.parameters())])
-        if self._last is None or self._last[0] is not pixels or self._last[1] is not tokens or self._last[2] != seen[2]:
-            self._last = (*seen, self._shares(pixels, tokens))
-        return self._last[3]
+        versions = [tensor._version for tensor in seen]
+        last = self._last
+        if last is None or last[0] is not pixels or last[1] is not tokens or last[2] != versions:
+            last = self._last = (pixels, tokens, versions, self._shares(pixels, tokens))
+        return last[3]
 
     @torch.no_grad()
     def _shares(self, pixels: Videos, tokens: Tensor | None) -> Layers:
